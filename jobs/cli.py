@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 from importlib import import_module
+from itertools import islice, pairwise
 
 import click
 
@@ -37,6 +38,7 @@ COMMANDS = {
     "diff": "what changed between two snapshots",
     "restore": "put files that the source lost back onto it",
     "prune": "forget snapshots by rules, and delete what nothing needs any more",
+    "nightly": "backup, sample of verify, prune, report, message, for each configuration",
     "export": "write the files under their own names: a folder, a bag or a ZIP file",
     "report": "write one page for the files: source, archive and target, entity by entity",
     "verify": "hash every blob again and compare the catalog with the disk",
@@ -46,6 +48,8 @@ COMMANDS = {
 
 GLOBAL_OPTIONS = frozenset({"--json", "-q", "--quiet", "-v", "--verbose"})
 """Options that may stand before or after the command."""
+LOG_FORMAT = "--log-format"
+"""Another one, which has a value."""
 
 EXIT_STATUS = {
     RunStatus.COMPLETE: 0,
@@ -93,9 +97,15 @@ class Commands(click.Group):
 @click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress, only results, warnings and errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Report on stderr what is retried and why.")
+@click.option(
+    LOG_FORMAT,
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="Write each line on stderr as text or as a JSON object (time, level, message).",
+)
 @click.version_option(__version__, prog_name="migrator")
 @click.pass_context
-def group(ctx: click.Context, /, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+def group(ctx: click.Context, /, *, as_json: bool, quiet: bool, verbose: bool, log_format: str) -> None:  # noqa: ARG001
     """Gets the files out of an issue tracker, and into another.
 
     A backup stores every attachment in a local archive; a load replays the archive into another tracker. Both can be
@@ -126,20 +136,35 @@ def collect_garbage_less_often() -> None:
 def _group_options_first(arguments: list[str]) -> list[str]:
     """Move the group's options to the front, because people also write them after the command."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    ours = [word for word in arguments[:end] if word in GLOBAL_OPTIONS]
-    return ours + [word for word in arguments[:end] if word not in GLOBAL_OPTIONS] + arguments[end:]
+    ours, others, words = [], [], iter(arguments[:end])
+    for word in words:
+        if word == LOG_FORMAT:
+            ours += [word, *islice(words, 1)]
+        elif word in GLOBAL_OPTIONS or word.startswith(f"{LOG_FORMAT}="):
+            ours.append(word)
+        else:
+            others.append(word)
+    return ours + others + arguments[end:]
+
+
+def _logs_as_json(arguments: list[str]) -> bool:
+    """Whether that is asked for; read here, because errors in the command line are logged, too."""
+    return f"{LOG_FORMAT}=json" in arguments or (LOG_FORMAT, "json") in pairwise(arguments)
 
 
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit status."""
     arguments = _group_options_first(arguments)
-    output = Output(as_json="--json" in arguments)
+    output = Output(as_json="--json" in arguments, log_as_json=_logs_as_json(arguments))
     command = next((word for word in arguments if word in COMMANDS), "")
     try:
         summary = group.main(arguments, prog_name="migrator", standalone_mode=False, obj=output)
         return _finish(output, summary)
     except click.ClickException as error:
-        error.show()
+        if _logs_as_json(arguments):
+            output.error(error.format_message())
+        else:
+            error.show()
         return output.failed(command, error.exit_code, error.format_message())
     except (click.exceptions.Abort, KeyboardInterrupt):
         return output.interrupted(command)
@@ -155,9 +180,10 @@ def run(arguments: list[str]) -> int:
 
 def _finish(output: Output, summary: object) -> int:
     """Print a summary and return the exit status it means; help and version give a number instead."""
-    from migrator.pipeline.summary import Summary
+    from migrator.pipeline.summary import NightlySummary, Summary
 
     if not isinstance(summary, Summary):
         return summary if isinstance(summary, int) else 0
     output.result(summary)
-    return EXIT_STATUS[summary.status]
+    ended_by = summary.error if isinstance(summary, NightlySummary) else None
+    return ended_by.code if ended_by else EXIT_STATUS[summary.status]

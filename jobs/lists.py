@@ -28,6 +28,7 @@ from migrator.pipeline.summary import (
     UnmappedFile,
     UploadCounts,
 )
+from migrator.pipeline.verify import CATALOG_CODES, JOURNAL_CODES
 from migrator.printable import LINES, printable
 from migrator.units import human_size
 
@@ -59,7 +60,7 @@ def shown(text: str, style: str = "") -> Text:
 
 
 def print_line(out: Console, text: str, style: str = "") -> None:
-    """Print text that may come from a tracker, on one line."""
+    """Print text that may come from a tracker, with its line breaks as spaces."""
     out.print(shown(" ".join(text.split("\n")), style))
 
 
@@ -131,15 +132,15 @@ def _file_name(file: AlteredUpload | UnmappedFile | BlobFile) -> str:
 
 def print_changed(out: Console, summary: LoadSummary) -> None:
     """Files at target entities to which the mapping no longer sends them."""
-    by_place: Counter[str] = Counter()
+    by_entity: Counter[str] = Counter()
     for row in summary.changed or ():
         now = ", ".join(map(str, row.now)) or "nowhere"
         former = f"{row.target_kind} {row.target_id}".strip()
-        by_place[f"{row.kind} {row.entity}: went to {former}, belongs to {now}"] += 1
-    if by_place and summary.moved is None:
-        out.print(Text(f"{by_place.total()} files are at entities that the mapping names no more", "yellow"))
+        by_entity[f"{row.kind} {row.entity}: went to {former}, belongs to {now}"] += 1
+    if by_entity and summary.moved is None:
+        out.print(Text(f"{by_entity.total()} files are at entities that the mapping no longer names", "yellow"))
         out.print("(load --move-changed deletes there what has arrived at the new ones)")
-    print_first(out, [f"{place}: {count} files" for place, count in by_place.items()])
+    print_first(out, [f"{entity}: {count} files" for entity, count in by_entity.items()])
 
 
 def print_failures(out: Console, failures: Iterable[Failure], accepted: Iterable[Failure] | None = None) -> None:
@@ -182,14 +183,14 @@ def _remedies(problems: Sequence[Problem]) -> Iterator[str]:
     """What to do next, by kind of damage."""
     codes = {problem.code for problem in problems}
     files_of_each = [problem.files for problem in problems if problem.files is not None]
-    at_the_source = [any(file.status != "gone" for file in files) for files in files_of_each]
-    if any(at_the_source):
+    in_the_source = [any(file.status != "gone" for file in files) for files in files_of_each]
+    if any(in_the_source):
         yield "next: `migrator backup CONFIG` fetches these files again, where the source still has them"
-    if not all(at_the_source):
+    if not all(in_the_source):
         yield "next: what the source no longer has can only come from a copy of this archive: put its blob in place"
     if "E03" in codes:
         yield "next: what the archive doesn't know is somebody else's: look at it, and take it away"
-    if any(code.startswith("E1") for code in codes):
+    if codes & CATALOG_CODES:
         yield "next: `migrator rebuild` makes the catalog anew from what the archive holds"
-    if any(code.startswith("E2") for code in codes):
+    if codes & JOURNAL_CODES:
         yield "next: a backup, load or rebuild writes the manifest anew"

@@ -55,7 +55,7 @@ def require_yes(question: str, *, yes: bool) -> None:
     try:
         click.confirm(question, abort=True, err=True)
     except click.Abort:
-        tell("migrator: nothing was deleted")
+        tell("nothing was deleted", prefix="migrator: ")
         raise
 
 
@@ -85,20 +85,20 @@ def date(value: str) -> datetime:
 
 def address(value: str) -> str:
     """A tracker's URL, spelled as in the catalog."""
-    from migrator.config import address as spelt
+    from migrator.config import address as parse_address
 
     try:
-        return spelt(value)
+        return parse_address(value)
     except ValueError as error:
         raise click.BadParameter(f"{value!r}: {error}") from None
 
 
 def entity(value: str) -> EntityRef:
     """`Bug:4711`, or `4711` for any kind; the kind is then empty."""
-    kind, _, number = value.rpartition(":")
-    if not number:
+    kind, _, id_ = value.rpartition(":")
+    if not id_:
         raise click.BadParameter(f"{value!r} has no id; write it like Bug:4711")
-    return EntityRef(kind, number)
+    return EntityRef(kind, id_)
 
 
 entity_option = click.option(

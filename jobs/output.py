@@ -8,10 +8,11 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import copy
 from typing import TYPE_CHECKING, TextIO
 
 from migrator.errors import StorageError
-from migrator.jobs.terminal import say, tell
+from migrator.jobs.terminal import LOG_FORMAT, json_line, say, tell
 from migrator.printable import LINES, printable
 from migrator.progress import Progress, Silent
 
@@ -26,6 +27,9 @@ def _document(value: Mapping[str, object]) -> str:
 
 class _LogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
+        if LOG_FORMAT.as_json:
+            trace = {"traceback": self.formatException(record.exc_info)} if record.exc_info else {}
+            return json_line(printable(record.getMessage(), LINES), record.levelname.lower(), record.created, **trace)
         mark = "warning: " if record.levelno == logging.WARNING else ""
         return mark + printable(super().format(record), LINES)
 
@@ -43,11 +47,16 @@ class _LogHandler(logging.StreamHandler[TextIO]):
 
 
 class Output:
-    """Writes the output of a command. With `--json`, stdout gets exactly one document."""
+    """Writes the output of a command. With `--json`, stdout gets exactly one document; with `--log-format json`, each
+    line on stderr is one.
+    """
 
-    def __init__(self, *, as_json: bool = False) -> None:
+    def __init__(self, *, as_json: bool = False, log_as_json: bool = False) -> None:
+        LOG_FORMAT.as_json = log_as_json
         self.as_json = as_json
         self.quiet = False
+        self.warnings: list[str] = []
+        self.prefix, self.bars = "", True
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't encode must not end a run
                 stream.reconfigure(errors="backslashreplace")
@@ -60,18 +69,28 @@ class Output:
         self.as_json, self.quiet = as_json, quiet
         logging.getLogger("migrator").setLevel(logging.INFO if verbose else logging.WARNING)
 
+    def part(self, name: str, *, bars: bool) -> Output:
+        """The same for one of several things that the command works on: its lines begin with its name.
+
+        It has warnings of its own. Two at once can't both have a bar.
+        """
+        part = copy(self)
+        part.warnings, part.prefix, part.bars = [], f"{name}: " if name else "", bars
+        return part
+
     def note(self, text: str) -> None:
         """Write a line for the person at the terminal, unless quiet."""
         if not self.quiet:
-            tell(printable(text, LINES))
+            tell(printable(self.prefix + text, LINES))
 
     def warn(self, text: str) -> None:
         """Write a warning, quiet or not."""
-        tell(f"warning: {printable(text, LINES)}")
+        self.warnings.append(text)
+        tell(printable(self.prefix + text, LINES), "warning", "warning: ")
 
     def error(self, text: str) -> None:
-        """Write why the command failed."""
-        tell(f"migrator: {printable(text, LINES)}")
+        """Write why the command, or a part of it, failed."""
+        tell(printable(self.prefix + text, LINES), "error", "migrator: ")
 
     def result(self, summary: Summary) -> None:
         """Write the result of a command."""
@@ -101,10 +120,10 @@ class Output:
         """Show the progress of a run: a bar on a terminal, otherwise a line every few seconds; nothing when quiet."""
         if self.quiet:
             yield Silent()
-        elif sys.stderr.isatty() and not self.as_json:
+        elif sys.stderr.isatty() and self.bars and not (self.as_json or LOG_FORMAT.as_json):
             from migrator.jobs.progress_bar import bar
 
-            with bar(label) as progress:
+            with bar(self.prefix + label) as progress:
                 self._log.above = progress.note
                 try:
                     yield progress

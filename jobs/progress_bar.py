@@ -18,7 +18,7 @@ LINE_INTERVAL_SECONDS = 10.0
 
 
 class Tally(Progress):
-    """Counts the events of `Progress`."""
+    """Counts the events of `Progress`. `seen` are entities, `wanted` is what is known of the files to come."""
 
     def __init__(self) -> None:
         self.seen = self.files = self.wanted = self.bytes = self.wanted_bytes = self.failures = 0

@@ -34,7 +34,7 @@ STOP_SECONDS = 13.0
 LAST_RESORT_SECONDS = 1.5
 """Seconds after that until the process exits even if a thread hangs on a dead disk: a kill loses nothing either."""
 OPEN_FILES = 32
-"""Files that a job without a tracker has open at once, with some to spare."""
+"""Files that a job has open at once besides its transfers, with some to spare."""
 
 
 def run_job(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
@@ -66,7 +66,7 @@ async def _with_signals(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
         end.daemon = True
         end.start()
         loop.call_later(STOP_SECONDS, task.cancel)
-        tell("migrator: stopping; what is in flight is finished first (once more to stop at once)")
+        tell("stopping; what is in flight is finished first (once more to stop at once)", "warning", "migrator: ")
 
     for number in active_signals():
         loop.add_signal_handler(number, stopped, number)
@@ -74,7 +74,7 @@ async def _with_signals(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
 
 
 async def cancel_on_stop(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
-    """Run work that a stop may cancel at once, such as a login."""
+    """Run work that a stop cancels at once, such as a login; then `CancelledError`."""
     task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)

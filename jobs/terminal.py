@@ -6,11 +6,13 @@ without ending a run.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from migrator.errors import StorageError
@@ -28,10 +30,27 @@ def say(text: str) -> None:
         raise StorageError(f"the result could not be written to standard output: {error.strerror}") from error
 
 
-def tell(text: str) -> None:
-    """Write a line to stderr; errors are ignored."""
+class LogFormat:
+    """How lines on stderr are written: for people, or each as a JSON object."""
+
+    as_json = False
+
+
+LOG_FORMAT = LogFormat()
+"""That of this process. It stands here because a signal handler writes lines, too."""
+
+
+def tell(text: str, level: str = "info", prefix: str = "") -> None:
+    """Write a line to stderr; errors are ignored. `prefix` is for people only."""
+    line = json_line(text, level) if LOG_FORMAT.as_json else prefix + text
     with _ignore_io_errors(sys.stderr):
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def json_line(message: str, level: str, at: float | None = None, **more: str) -> str:
+    """A line of the log as JSON; `at` is Unix time, now if left out."""
+    time = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
+    return json.dumps({"time": time.isoformat(timespec="milliseconds"), "level": level, "message": message, **more})
 
 
 class SafeStderr:

@@ -38,6 +38,7 @@ from migrator.pipeline.summary import (
     LoadSummary,
     MapSummary,
     MigrateSummary,
+    NightlySummary,
     OpenEntity,
     PruneSummary,
     RebuildSummary,
@@ -98,6 +99,10 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
             _print_diff(out, summary)
         case PruneSummary():
             _print_prune(out, summary)
+        case NightlySummary():
+            from migrator.jobs.nightly import print_nightly
+
+            print_nightly(out, summary)
         case DemoSummary():
             _print_demo(out, summary)
 

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, credentials, options_of
 from migrator.errors import ConfigError
+from migrator.jobs.runtime import OPEN_FILES
 from migrator.layers import (
     DryRunTarget,
     ParanoidSource,
@@ -25,14 +26,11 @@ from migrator.trackers import Adapter, adapter
 from migrator.wire import OBSOLETE_TLS_VERSIONS, HttpClient, Proxy, RateLimiter, Route, TlsFiles, Waits
 
 T = TypeVar("T")
-BASE_OPEN_FILES = 32
-"""Base number of open files for any job, catalog and lock included. Each transfer adds three: a file, an API
-connection, and a download connection.
-"""
-
+OPEN_FILES_PER_TRANSFER = 3
+"""A file, an API connection, and a download connection."""
 
 UNVERIFIED = (
-    "{where}.tls.verify = false: NOBODY KNOWS WHO ANSWERS at {url}. Whoever sits in between can read the credentials "
+    "{where}.tls.verify = false: NOBODY KNOWS WHO ANSWERS at {url}. Anyone in between can read the credentials "
     "and change every file; name the tracker's certificate in {where}.tls.ca_file instead"
 )
 """The warning in each run if the certificate is not verified."""
@@ -141,24 +139,27 @@ def retry_policy(limits: Limits, waits: Waits | None = None) -> RetryPolicy:
 
 
 def _client(
-    parts: Adapter, section: SourceSection | TargetSection, where: str, configuration: Configuration, files: Secrets
+    parts: Adapter,
+    section: SourceSection | TargetSection,
+    where: str,
+    configuration: Configuration,
+    download_auth: Secrets,
 ) -> tuple[HttpClient, Waits, list[str]]:
-    """The client, the record of its waits, and warnings."""
+    """The client, the record of its waits, and warnings. `where` is the section's name, for errors."""
     limits, folder = configuration.settings.limits, configuration.folder
-    require_descriptors(BASE_OPEN_FILES + 3 * (limits.downloads + limits.uploads))
+    require_descriptors(OPEN_FILES + OPEN_FILES_PER_TRANSFER * (limits.downloads + limits.uploads))
     keys, warnings = credentials(section.auth, parts.auth, f"{where}.auth", folder)
     file_signer = None
-    if files:
-        file_keys, more = credentials(files, parts.auth, f"{where}.download_auth", folder)
+    if download_auth:
+        file_keys, more = credentials(download_auth, parts.auth, f"{where}.download_auth", folder)
         file_signer, warnings = parts.signer(file_keys), warnings + more
     route, more = _route(configuration, section, where)
+    waits = Waits()
     http = HttpClient(
         section.url,
         parts.signer(keys),
         files=file_signer,
-        pacer=RateLimiter(
-            limits.requests_per_second, limits.bandwidth, max_wait=limits.retry_after_max, waits=(waits := Waits())
-        ),
+        pacer=RateLimiter(limits.requests_per_second, limits.bandwidth, max_wait=limits.retry_after_max, waits=waits),
         timeout=limits.timeout,
         connections=min(parts.capabilities.max_connections, limits.downloads + limits.uploads),
         route=route,

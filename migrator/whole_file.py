@@ -17,10 +17,10 @@ MAX_SHOWN_CHARACTERS = 40
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
+def whole_file(path: Path, mode: int = 0o600) -> Iterator[TextIO]:
     """A text file to write; it replaces the one at `path` when the block ends, unless that fails or raises.
 
-    A symbolic link stays one, and an existing file keeps its rights. A new one is for its owner only.
+    A symbolic link stays one, and an existing file keeps its rights. A new one gets `mode`, whatever the umask.
     """
     destination = Path(os.path.realpath(path))  # `resolve` raises `RuntimeError` for a circle of links
     temporary = destination.with_name(f".{destination.name[:MAX_SHOWN_CHARACTERS]}.{os.getpid()}.new")
@@ -28,7 +28,8 @@ def whole_file(path: Path) -> Iterator[TextIO]:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             with suppress(FileNotFoundError):
-                os.fchmod(handle, stat.S_IMODE(destination.stat().st_mode))
+                mode = stat.S_IMODE(destination.stat().st_mode)
+            os.fchmod(handle, mode)
             yield file
             file.flush()
             os.fsync(handle)

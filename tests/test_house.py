@@ -15,6 +15,7 @@ from dataclasses import is_dataclass
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,7 @@ HOMES = {
         "migrator.wire.resolver",
         "migrator.sandbox",
     ),
+    "apprise": ("migrator.jobs.nightly.sending",),
     "click": ("migrator.jobs",),
     "defusedxml": ("migrator.wire.xml_reader",),
     "httptools": ("migrator.wire.h1.response",),
@@ -217,7 +219,8 @@ def test_every_library_has_one_home():
 
 def test_every_library_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = [*project["dependencies"], *project["optional-dependencies"]["keyring"]]
+    extras = (project["optional-dependencies"][extra] for extra in ("keyring", "notify"))
+    declared = [*project["dependencies"], *chain(*extras)]
     names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in declared}
     brought_along = {"aiohappyeyeballs", "multidict", "yarl", "markupsafe"}  # types of aiohttp and jinja2
     assert names | brought_along | {"sqlite3"} == set(HOMES)
@@ -286,19 +289,19 @@ DEEP = {
 def test_a_class_has_one_base_of_ours_at_most():
     """Parts are composed, not derived from each other."""
     made = [value for name in INSIDE for value in vars(import_module(name)).values() if inspect.isclass(value)]
-    deep = {kind for kind in made if len(chain(kind)) > 2}
+    deep = {kind for kind in made if len(bases_of(kind)) > 2}
     assert {
-        kind for kind in deep if len(chain(kind)) > 3 or not any(is_in(kind.__module__, home) for home in DEEP)
+        kind for kind in deep if len(bases_of(kind)) > 3 or not any(is_in(kind.__module__, home) for home in DEEP)
     } == set()
     assert {home for home in DEEP if any(is_in(kind.__module__, home) for kind in deep)} == set(DEEP)
 
 
-def chain(made: type) -> list[type]:
+def bases_of(made: type) -> list[type]:
     """A class of ours and its bases, one behind the other; the longest such list.
 
     Protocols and exceptions don't count, and neither does data (dataclasses, models), whose bases only bring fields.
     """
-    bases = max((chain(base) for base in made.__bases__), key=len, default=[])
+    bases = max((bases_of(base) for base in made.__bases__), key=len, default=[])
     is_data = is_dataclass(made) or hasattr(made, "model_fields")
     counts = not (is_data or getattr(made, "_is_protocol", False) or issubclass(made, BaseException))
     return [made, *bases] if counts and made.__module__.partition(".")[0] == "migrator" else bases

@@ -123,8 +123,8 @@ async def run_backup(
         ):
             if moved_from:
                 old = f"{section.tracker} {moved_from}"
-                moved = relocate(source.tracker, catalog, old, source.identity)
-                progress.note(await cancel_on_stop(moved, stop))
+                relocation = relocate(source.tracker, catalog, old, source.identity)
+                progress.note(await cancel_on_stop(relocation, stop))
             summary = await backup(source.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
         await source.tracker.close()

@@ -12,7 +12,6 @@ import json
 import tempfile
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,17 +55,6 @@ backoff = "0.05 s"
 """
 
 
-@dataclass
-class Story:
-    """What happened, step by step."""
-
-    rows: list[tuple[str, str, bool]] = field(default_factory=list)
-
-    def tell(self, step: str, result: str, *, good: bool) -> None:
-        """Add a row to the table."""
-        self.rows.append((step, result, good))
-
-
 @click.command("demo")
 @click.option(
     "--keep",
@@ -102,70 +90,71 @@ async def _demo(output: Output, folder: Path, stop: asyncio.Event, *, kept: bool
         TeamPulseSandbox(world.without_attachments(), target_faults) as target,
     ):
         _write_files(folder, source, target)
-        story = Story()
-        backup, load = await _play(output, folder, source, target, story, stop)
-        result, good = _compare(source, target, _changed_names(folder / "archive"))
-        story.tell("check of the target", result, good=good)
-    good = all(row[2] for row in story.rows) and not stop.is_set()
-    ended = RunStatus.COMPLETE if good else RunStatus.INCOMPLETE
+        steps: list[DemoStep] = []
+        backup, load = await _play(output, folder, source, target, steps, stop)
+        steps.append(_compare(source, target, _changed_names(folder / "archive")))
+    ended = RunStatus.COMPLETE if all(step.ok for step in steps) else RunStatus.INCOMPLETE
     return DemoSummary(
         status=RunStatus.INTERRUPTED if stop.is_set() else ended,
         kept=str(folder) if kept else None,
-        steps=tuple(DemoStep(*row) for row in story.rows),
+        steps=tuple(steps),
         backup=backup,
         load=load,
     )
 
 
 async def _play(
-    output: Output, folder: Path, source: Sandbox, target: Sandbox, story: Story, stop: asyncio.Event
+    output: Output, folder: Path, source: Sandbox, target: Sandbox, steps: list[DemoStep], stop: asyncio.Event
 ) -> tuple[BackupSummary, LoadSummary]:
-    """Run the steps; each is a row of the story."""
+    """Run the commands, and add to `steps` how each went."""
     from migrator.config import read_configuration
     from migrator.jobs.commands.backup import run_backup
     from migrator.jobs.commands.load import run_load
     from migrator.jobs.runtime import held_folder
     from migrator.pipeline.verify import verify
 
+    def add(step: str, what: str, *, ok: bool) -> None:
+        steps.append(DemoStep(step, what, ok))
+
     configuration = read_configuration(folder / "config.toml")
     output.note("demo: a backup of Targetprocess, interrupted on purpose")
     interrupted = await _interrupted_backup(configuration, output, source, stop)
     counts = interrupted.attachments
-    story.tell(
+    add(
         "backup, interrupted",
         f"{counts['stored']} files stored, then stopped",
-        good=interrupted.status is RunStatus.INTERRUPTED,
+        ok=interrupted.status is RunStatus.INTERRUPTED,
     )
     output.note("demo: the same command again; it resumes")
     backup = await run_backup(configuration, output, stop)
     counts = backup.attachments
     unreachable = [failure for failure in backup.failures if (failure.attachment or "").startswith("inline:")]
-    story.tell(
+    add(
         "backup, resumed",
         f"{counts['stored']} more stored, {counts['unchanged']} not fetched again; faults met: {_faults(source)}",
-        good=counts["unchanged"] > 0,
+        ok=counts["unchanged"] > 0,
     )
-    story.tell(
+    add(
         "not reachable",
         f"{len(unreachable)} inline images that the tracker's API doesn't hand out: named, not forgotten",
-        good=len(unreachable) == counts["failed"] > 0,
+        ok=len(unreachable) == counts["failed"] > 0,
     )
     with held_folder(configuration.archive, "verify") as archive:
         verified = await verify(archive, stop=stop)
-    story.tell(
+    add(
         "verify",
         f"{verified.blobs} blobs hashed again, {len(verified.problems)} problems",
-        good=verified.status is RunStatus.COMPLETE,
+        ok=verified.status is RunStatus.COMPLETE,
     )
     output.note("demo: the archive goes into TeamPulse, twice")
     load = await run_load(configuration, output, stop)
-    story.tell(
+    add(
         "load",
         f"{load.uploads.uploaded} files uploaded; faults met: {_faults(target)}",
-        good=load.status is RunStatus.COMPLETE,
+        ok=load.status is RunStatus.COMPLETE,
     )
     second = await run_load(configuration, output, stop)
-    story.tell("load again", f"{second.uploads.uploaded} files uploaded", good=second.uploads.uploaded == 0)
+    add("load again", f"{second.uploads.uploaded} files uploaded", ok=second.uploads.uploaded == 0)
     return backup, load
 
 
@@ -175,18 +164,18 @@ async def _interrupted_backup(
     """A backup that is stopped, as by Ctrl-C, after some files."""
     from migrator.jobs.commands.backup import run_backup
 
-    enough = asyncio.Event()
+    interrupt = asyncio.Event()
 
     async def watch() -> None:
         while source.downloads.total() < STOP_AFTER_DOWNLOADS and not stop.is_set():  # noqa: ASYNC110 - a counter, no event
             await asyncio.sleep(0.01)
-        enough.set()
+        interrupt.set()
 
-    watching = asyncio.create_task(watch())
+    watcher = asyncio.create_task(watch())
     try:
-        return await run_backup(configuration, output, enough)
+        return await run_backup(configuration, output, interrupt)
     finally:
-        watching.cancel()
+        watcher.cancel()
 
 
 def _faults(sandbox: Sandbox) -> str:
@@ -212,7 +201,7 @@ def _write_files(folder: Path, source: Sandbox, target: Sandbox) -> None:
             rows.writerow([source.kind_of(entity.id), entity.id, target.kind_of(entity.id), entity.id])
 
 
-def _compare(source: Sandbox, target: Sandbox, names: dict[str, str]) -> tuple[str, bool]:
+def _compare(source: Sandbox, target: Sandbox, names: dict[str, str]) -> DemoStep:
     """Compare the two trackers file by file; `names` are names that had to be made legal, by attachment id."""
     world, first = source.world, source.world.entities[0]
     unlinked = [file for file in world.attachments if world.owner_of(file) is None]
@@ -225,7 +214,8 @@ def _compare(source: Sandbox, target: Sandbox, names: dict[str, str]) -> tuple[s
         same += (wanted & actual).total()
         good &= wanted == actual
     result = f"{same} of {len(world.attachments)} files there exactly once, by name and SHA-256"
-    return result + (f"; {len(names)} names had to be made legal" if names else ""), good
+    renamed = f"; {len(names)} names had to be made legal" if names else ""
+    return DemoStep("check of the target", result + renamed, good)
 
 
 def _changed_names(archive: Path) -> dict[str, str]:

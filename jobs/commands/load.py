@@ -88,7 +88,7 @@ def command(
         return summary
     if not dry_run and not _may_delete(configuration, summary, yes=yes):
         return summary
-    return run_job(lambda stop: _moved(configuration, summary, output, stop, dry_run=dry_run))
+    return run_job(lambda stop: _delete_at_former(configuration, summary, output, stop, dry_run=dry_run))
 
 
 def _may_delete(configuration: Configuration, summary: LoadSummary, *, yes: bool) -> bool:
@@ -116,7 +116,7 @@ async def run_load(
     strict: bool = False,
     at: str = "",
 ) -> LoadSummary:
-    """Read the mapping, log in, hold the archive, load."""
+    """Read the mapping, lock the archive, log in, load, and warn of what was left out."""
     from migrator.jobs.runtime import cancel_on_stop, held_archive
     from migrator.jobs.wiring import mapping_rows, target_section, wire_target
     from migrator.mapping import add_rows
@@ -153,21 +153,21 @@ async def run_load(
                 summary = await load(target.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
         await target.tracker.close()
-    if settings.creates and dry_run and (would := (summary.stubs or {}).get("would_create")):
-        output.note(f"{would} entities would be created first; their files are not rehearsed and count as unmapped")
+    if settings.creates and dry_run and (count := (summary.stubs or {}).get("would_create")):
+        output.note(f"{count} entities would be created first; their files are not rehearsed and count as unmapped")
     elif unmapped := summary.uploads.unmapped:
         output.warn(f"{unmapped} files belong to entities without a row in {configuration.mapping_file.name}")
-    if astray := len(summary.unmatched_rows or ()):
-        output.warn(f"{astray} rows of {configuration.mapping_file.name} name nothing in the archive")
+    if unmatched := len(summary.unmatched_rows or ()):
+        output.warn(f"{unmatched} rows of {configuration.mapping_file.name} name nothing in the archive")
     for warning in summary.warnings or ():
         output.warn(warning)
     return summary
 
 
-async def _moved(
+async def _delete_at_former(
     configuration: Configuration, summary: LoadSummary, output: Output, stop: asyncio.Event, *, dry_run: bool
 ) -> LoadSummary:
-    """Roll back files at former entities that have arrived at the new ones; `moved` in the summary counts them."""
+    """Delete files at former entities that have arrived at the new ones; `moved` in the summary counts them."""
     from migrator.jobs.runtime import cancel_on_stop, held_archive
     from migrator.jobs.wiring import wire_target
     from migrator.pipeline.load import deletable
@@ -175,12 +175,12 @@ async def _moved(
 
     target = wire_target(configuration, dry_run=dry_run)
     uploads, only = configuration.settings.limits.uploads, deletable(summary.changed or ())
-    undo = RollbackSettings(target.identity, None, uploads, dry_run=dry_run, only=only)
+    settings = RollbackSettings(target.identity, None, uploads, dry_run=dry_run, only=only)
     try:
         with held_archive(configuration.archive, "load") as (_, catalog):
             await cancel_on_stop(target.tracker.check(), stop)
             with output.progress("move") as progress:
-                undone = await rollback(target.tracker, catalog, undo, progress=progress, stop=stop)
+                deleted = await rollback(target.tracker, catalog, settings, progress=progress, stop=stop)
     finally:
         await target.tracker.close()
-    return summary.with_moved(undone)
+    return summary.with_moved(deleted)

@@ -48,9 +48,9 @@ async def _migrate(
         await cancel_on_stop(target.tracker.check(), stop)
     finally:
         await target.tracker.close()
-    backup, load = await run_backup(configuration, output, stop, paranoid=paranoid), None
-    if not stop.is_set():
-        load = await run_load(configuration, output, stop)
-    statuses = [backup.status, load.status if load else backup.status]
-    status = RunStatus.INTERRUPTED if stop.is_set() else worst_of(*statuses)
-    return MigrateSummary(status=status, backup=backup, load=load or {})
+    backup = await run_backup(configuration, output, stop, paranoid=paranoid)
+    if stop.is_set():
+        return MigrateSummary(status=RunStatus.INTERRUPTED, backup=backup, load={})
+    load = await run_load(configuration, output, stop)
+    status = RunStatus.INTERRUPTED if stop.is_set() else worst_of(backup.status, load.status)
+    return MigrateSummary(status=status, backup=backup, load=load)

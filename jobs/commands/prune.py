@@ -15,6 +15,7 @@ from migrator.pipeline.summary import PruneSummary
 from migrator.units import parse_duration
 
 if TYPE_CHECKING:
+    from migrator.config import Configuration
     from migrator.pipeline.prune import Retention
 
 
@@ -63,16 +64,24 @@ def command(
         configuration = read_configuration(archive)
         archive = configuration.archive
         if retention == Retention():
-            rules = configuration.settings.retention.model_dump()
-            retention = Retention(**{name.removeprefix("keep_"): value for name, value in rules.items()})
+            retention = configured_retention(configuration)
     if retention == Retention():
         output.warn("no rule says what to keep, so every snapshot stays")
-    return run_job(lambda stop: _prune(archive, retention, output, stop, dry_run=dry_run))
+    return run_job(lambda stop: run_prune(archive, retention, output, stop, dry_run=dry_run))
 
 
-async def _prune(
-    root: Path, retention: Retention, output: Output, stop: asyncio.Event, *, dry_run: bool
+def configured_retention(configuration: Configuration) -> Retention:
+    """The rules of [retention]."""
+    from migrator.pipeline.prune import Retention
+
+    rules = configuration.settings.retention.model_dump()
+    return Retention(**{name.removeprefix("keep_"): value for name, value in rules.items()})
+
+
+async def run_prune(
+    root: Path, retention: Retention, output: Output, stop: asyncio.Event, *, dry_run: bool = False
 ) -> PruneSummary:
+    """Hold the archive, forget by these rules."""
     from migrator.pipeline.prune import prune
 
     with held_archive(root, "prune") as (archive, catalog), output.progress("prune") as progress:

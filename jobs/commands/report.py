@@ -31,11 +31,15 @@ def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | 
 
     The page is self-contained: it can be filed, printed and mailed. Reads only; works while a run is under way.
     """
-    from migrator.pipeline.report import UrlOf, report
-    from migrator.trackers import TRACKERS, adapter
-
     if not (out or redirects):
         raise click.UsageError("say what to write: --out, --redirects or both")
+    return write_report(archive, out, redirects, at)
+
+
+def write_report(archive: Path, out: Path | None, redirects: Path | None = None, at: str = "") -> ReportSummary:
+    """Write the files that are named; blocks."""
+    from migrator.pipeline.report import UrlOf, report
+    from migrator.trackers import TRACKERS, adapter
 
     def url_of(identity: str) -> UrlOf:
         tracker = identity.partition(" ")[0]

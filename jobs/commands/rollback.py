@@ -36,11 +36,12 @@ def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool,
 
     configuration = read_configuration(config)
     if not dry_run and not yes:
-        _ask(configuration, load)
+        _require_consent(configuration, load)
     return run_job(lambda stop: run_rollback(configuration, output, stop, load, dry_run=dry_run))
 
 
-def _ask(configuration: Configuration, load: int | None) -> None:
+def _require_consent(configuration: Configuration, load: int | None) -> None:
+    """Ask before anything is deleted, with the number of files; the target is not read for that."""
     from migrator.jobs.runtime import held_archive
     from migrator.jobs.wiring import identity, target_section
 

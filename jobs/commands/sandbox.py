@@ -46,9 +46,9 @@ async def _serve(
         await sandbox.start(port)
     except OSError as error:
         raise ConfigError(f"port {port} can't be used: {error.strerror}") from None
-    facts = {"command": "sandbox", "status": "complete", "tracker": tracker, "url": sandbox.url}
+    document = {"command": "sandbox", "status": "complete", "tracker": tracker, "url": sandbox.url}
     if output.as_json:
-        click.echo(json.dumps({**facts, "auth": sandbox.credentials}))
+        click.echo(json.dumps({**document, "auth": sandbox.credentials}))
     else:
         click.echo(f'tracker = "{tracker}"\nurl = "{sandbox.url}"')
         for key, value in sandbox.credentials.items():

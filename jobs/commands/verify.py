@@ -45,10 +45,11 @@ def command(output: Output, /, *, archive: Path, sample: float | None, max_time:
     from migrator.jobs.runtime import run_job
     from migrator.pipeline.verify import Portion
 
-    return run_job(lambda stop: _verify(archive, Portion(sample, max_time), output, stop))
+    return run_job(lambda stop: run_verify(archive, Portion(sample, max_time), output, stop))
 
 
-async def _verify(root: Path, portion: Portion, output: Output, stop: asyncio.Event) -> VerifySummary:
+async def run_verify(root: Path, portion: Portion, output: Output, stop: asyncio.Event) -> VerifySummary:
+    """Hold the archive, check all of it or a part."""
     from migrator.jobs.runtime import held_folder
     from migrator.pipeline.verify import verify
     from migrator.store import sqlite_errors

@@ -1,25 +1,36 @@
 """The configuration: TOML becomes typed settings; secrets are looked up when they are needed."""
 
-from migrator.config.secrets import credentials
+from migrator.config.secrets import credentials, known_secrets, look_up, warning_of_plain_text
 from migrator.config.settings import (
     Configuration,
     Limits,
+    NightlySection,
+    NotifySection,
+    Secret,
     Secrets,
     SourceSection,
     TargetSection,
     address,
     options_of,
     read_configuration,
+    read_notify,
 )
 
 __all__ = [
     "Configuration",
     "Limits",
+    "NightlySection",
+    "NotifySection",
+    "Secret",
     "Secrets",
     "SourceSection",
     "TargetSection",
     "address",
     "credentials",
+    "known_secrets",
+    "look_up",
     "options_of",
     "read_configuration",
+    "read_notify",
+    "warning_of_plain_text",
 ]

@@ -8,9 +8,10 @@ Beware: a message names the key, never the value.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from migrator.config.settings import Secrets, resolved_path, unknown_key
+from migrator.config.settings import Configuration, Secret, Secrets, resolved_path, unknown_key
 from migrator.errors import ConfigError
 
 
@@ -25,12 +26,37 @@ def credentials(
     if not any(set(keys) == set(given) for keys in alternatives):
         wanted = ", or ".join(" and ".join(keys) for keys in alternatives)
         raise ConfigError(f"configuration: [{where}] needs {wanted}; it has {', '.join(given) or 'nothing'}")
-    values = {key: _secret(secret, f"{where}.{key}", folder) for key, secret in given.items()}
+    values = {key: look_up(secret, f"{where}.{key}", folder) for key, secret in given.items()}
     plain = [key for key, secret in given.items() if isinstance(secret, str) and key != "username"]
-    return values, [f"{where}.{key} stands in the configuration in plain text; better {{ env = ... }}" for key in plain]
+    return values, [warning_of_plain_text(f"{where}.{key}") for key in plain]
 
 
-def _secret(secret: str | dict[str, str], where: str, folder: Path) -> str:
+def warning_of_plain_text(where: str) -> str:
+    """The warning for a secret that the file has in plain text."""
+    return f"{where} stands in the configuration in plain text; better {{ env = ... }}"
+
+
+def known_secrets(configuration: Configuration) -> set[str]:
+    """All secrets of a configuration that can be looked up now, to take them out of a text."""
+    settings, found = configuration.settings, set()
+    sections = [("source", settings.source), ("target", settings.target)]
+    given = [
+        (f"{where}.{group}.{key}", secret)
+        for where, section in sections
+        for group in ("auth", "download_auth", "proxy_auth")
+        for key, secret in getattr(section, group, {}).items()
+        if key != "username"
+    ]
+    given += [(f"notify.urls[{number}]", secret) for number, secret in enumerate(settings.notify.urls)]
+    given += [("notify.ping", settings.notify.ping)] if settings.notify.ping else []
+    for where, secret in given:
+        with suppress(ConfigError):
+            found.add(look_up(secret, where, configuration.folder))
+    return found
+
+
+def look_up(secret: Secret, where: str, folder: Path) -> str:
+    """One secret; `where` is its key. A keyring is asked for the last part of that key, without a number."""
     if isinstance(secret, str):
         value = secret
     elif len(secret) != 1 or next(iter(secret)) not in _LOOKUPS:
@@ -62,7 +88,7 @@ def _from_keyring(name: str, where: str, _: Path) -> str:
     except ImportError:
         raise ConfigError(f"configuration: {where}: the keyring extra is not installed") from None
     try:
-        value = keyring.get_password(name, where.rpartition(".")[2])
+        value = keyring.get_password(name, where.rpartition(".")[2].partition("[")[0])
     except Exception as error:  # noqa: BLE001 - backends raise what they like
         raise ConfigError(f"configuration: {where}: the keyring failed ({type(error).__name__})") from None
     if value is None:

@@ -61,9 +61,11 @@ class _Section(BaseModel):
 
 
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+Share = Annotated[float, BeforeValidator(parse_share)]
 Flag = Annotated[bool, Field(strict=True)]
 PathText = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
-Secrets = dict[str, str | dict[str, str]]
+Secret = str | dict[str, str]
+Secrets = dict[str, Secret]
 
 
 class TlsSection(_Section):
@@ -94,7 +96,7 @@ class SourceSection(TrackerSection):
     kinds: tuple[str, ...] = ()
     download_auth: Secrets = {}
     allow_forbidden: Flag = False
-    max_gone: Annotated[float, BeforeValidator(parse_share)] = 0.2
+    max_gone: Share = 0.2
 
 
 class TargetSection(TrackerSection):
@@ -139,6 +141,31 @@ class RetentionSection(_Section):
     keep_yearly: Count = 0
 
 
+def _report_name(name: str) -> str:
+    if not name.lower().endswith((".html", ".csv", ".json")):
+        raise ValueError("a report is a page (.html), a table (.csv) or a document (.json)")
+    return name
+
+
+class NightlySection(_Section):
+    """[nightly]: the share of the blobs that is hashed each night, the share of the files that is fetched again, and
+    the files that are written after each night.
+    """
+
+    verify: Share = 0.02
+    recheck: Share = 0.0
+    report: Annotated[PathText, AfterValidator(_report_name)] | None = None
+    metrics: PathText | None = None
+
+
+class NotifySection(_Section):
+    """[notify]: when to send a message, to which Apprise addresses, and the address of a dead man's switch."""
+
+    on: Literal["failure", "change", "always"] = "failure"
+    urls: tuple[Secret, ...] = ()
+    ping: Secret | None = None
+
+
 class Settings(_Section):
     """The whole file."""
 
@@ -148,6 +175,8 @@ class Settings(_Section):
     mapping: MappingSection = MappingSection()
     limits: Limits = Limits()
     retention: RetentionSection = RetentionSection()
+    nightly: NightlySection = NightlySection()
+    notify: NotifySection = NotifySection()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -200,6 +229,16 @@ def read_configuration(path: Path) -> Configuration:
     except ValidationError as error:
         raise ConfigError("; ".join(_message(item, Settings, path.name) for item in error.errors())) from None
     return Configuration(settings, path.absolute().parent)
+
+
+def read_notify(path: Path) -> NotifySection:
+    """[notify] of a file whose other sections may be wrong, so that somebody hears of that; the defaults if it has none
+    that can be read.
+    """
+    try:
+        return NotifySection.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")).get("notify", {}))
+    except (OSError, ValueError):
+        return NotifySection()
 
 
 def _message(item: Any, model: type[BaseModel], where: str) -> str:

@@ -33,8 +33,8 @@ class Result:
     detail: str
     odd: bool = False
 
-    def of(self, name: str) -> Check:
-        """The same under the name of what was tried."""
+    def as_check(self, name: str) -> Check:
+        """The result under the name of what was tried."""
         return Check(name, ok=True, warning=True if self.odd else None, detail=self.detail)
 
 
@@ -68,12 +68,12 @@ async def check_target(
 async def _checked(
     tracker: Source | Target, name: str, certificates: Sequence[str], attempts: Iterator[Attempt]
 ) -> CheckedSide:
-    checks = [Result(warning, odd=True).of("certificate") for warning in certificates]
-    checks.append(Result(await tracker.check()).of("login"))
+    checks = [Result(warning, odd=True).as_check("certificate") for warning in certificates]
+    checks.append(Result(await tracker.check()).as_check("login"))
     checks += await _oddities(tracker)
     for title, attempt in attempts:
         try:
-            checks.append((await attempt()).of(title))
+            checks.append((await attempt()).as_check(title))
         except ItemFailedError as error:
             checks.append(Check(title, ok=False, detail=str(error)))
     return CheckedSide(name, tuple(checks))
@@ -85,7 +85,7 @@ async def _oddities(tracker: Source | Target) -> list[Check]:
         sentences = list(await tracker.oddities())
     except ItemFailedError as error:
         sentences = [f"what is odd about this tracker can't be told: {error}"]
-    return [Result(sentence, odd=True).of("oddity") for sentence in sentences]
+    return [Result(sentence, odd=True).as_check("oddity") for sentence in sentences]
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ def condition(catalog: Catalog, root: Path) -> StatusSummary:
     holder = holder_of(root)
     standing, accepted = catalog.accepted.all().split(catalog.summaries.failures())
     rows = [*standing, *_failed_uploads(catalog, at_work=bool(holder))]
-    problems, failures = _problems(catalog), tuple(map(Failure.of_row, rows))
+    problems, failures = known_problems(catalog), tuple(map(Failure.of_row, rows))
     status = RunStatus.DAMAGED if problems else RunStatus.INCOMPLETE if failures else RunStatus.COMPLETE
     answer = None
     if not catalog.snapshots.viewed:
@@ -60,7 +60,7 @@ def _failed_uploads(catalog: Catalog, *, at_work: bool) -> list[dict[str, str | 
     ]
 
 
-def _problems(catalog: Catalog) -> list[Problem]:
+def known_problems(catalog: Catalog) -> list[Problem]:
     """Damaged blobs as the catalog has them now; other damage that the last check found and nothing has repaired."""
     last = [Problem.of_row(row) for row in catalog.runs.last_problems()]
     codes = {problem.sha256: problem.code for problem in last if problem.code in BLOB_CODES}

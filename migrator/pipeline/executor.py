@@ -22,13 +22,13 @@ class SerialExecutor:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="disk")
 
-    async def call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of the call. Cancelling the task that waits for it doesn't interrupt the call."""
-        return await self.submit(call, *args, **kwargs)
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function and return its result. Cancelling the task that waits for it doesn't interrupt the call."""
+        return await self.submit(function, *args, **kwargs)
 
-    def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-        """Put the call in line now; its result is in the future."""
-        return asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """Queue a call; the future gets its result."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *args, **kwargs))
 
     async def close(self) -> None:
         """Wait for all calls, then end the thread."""

@@ -59,9 +59,9 @@ class _Map(Job[MapSummary]):
 
     @override
     async def work(self) -> None:
-        index = await _listed(self._target, self._settings.rules, self._progress)
+        index = await _read_index(self._target, self._settings.rules, self._progress)
         call, catalog = self._context.executor.call, self._context.catalog
-        self._summary = await call(_proposed, catalog, index, self._settings)
+        self._summary = await call(_add_matches, catalog, index, self._settings)
 
     @override
     async def flush(self) -> None:
@@ -84,8 +84,8 @@ def open_rows(summary: MapSummary) -> str:
     return written.getvalue()
 
 
-async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> Index:
-    """All entities of the target, also those that are only referred to."""
+async def _read_index(target: Source, rules: Sequence[Rule], progress: Progress) -> Index:
+    """Read all entities of the target, also those that other entities only refer to."""
     index, only_referred_to = Index(rules), {}
     for stream in target.capabilities.entity_streams or target.capabilities.streams:
         cursor = None
@@ -110,7 +110,8 @@ async def _listed(target: Source, rules: Sequence[Rule], progress: Progress) -> 
     return index
 
 
-def _proposed(catalog: Catalog, index: Index, settings: MapSettings) -> MapSummary:
+def _add_matches(catalog: Catalog, index: Index, settings: MapSettings) -> MapSummary:
+    """Match the entities without a row, and add a row for each match. Blocks."""
     entities = {entity.ref: entity for entity in catalog.entities.all()}
     unmapped = [entity for entity in entities.values() if entity.ref not in settings.known]
     taken = [to for targets in settings.known.values() for to in targets]
@@ -118,8 +119,8 @@ def _proposed(catalog: Catalog, index: Index, settings: MapSettings) -> MapSumma
     rows = [NewRow(made.source, made.target, made.found_by, made.sure) for made in matches if made.target]
     with_files = {ref for ref, _ in catalog.entities.owners()}
     left = [failed for failed in matches if failed.target is None and failed.source in with_files]
-    ambiguous = tuple(_open(failed, entities) for failed in left if failed.candidates)
-    unmatched = tuple(_open(failed, entities) for failed in left if not failed.candidates)
+    ambiguous = tuple(_open_entity(failed, entities) for failed in left if failed.candidates)
+    unmatched = tuple(_open_entity(failed, entities) for failed in left if not failed.candidates)
     return MapSummary(
         entities=len(entities),
         targets=len(index),
@@ -137,6 +138,6 @@ def _proposed(catalog: Catalog, index: Index, settings: MapSettings) -> MapSumma
     )
 
 
-def _open(failed: Match, entities: dict[EntityRef, Entity]) -> OpenEntity:
+def _open_entity(failed: Match, entities: dict[EntityRef, Entity]) -> OpenEntity:
     entity, candidates = entities[failed.source], tuple(map(TargetRef.of, failed.candidates))
     return OpenEntity(entity.ref.kind, entity.ref.id, entity.title, entity.url, failed.why, candidates)

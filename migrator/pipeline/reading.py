@@ -17,14 +17,14 @@ from typing import Protocol
 from typing_extensions import override
 
 from migrator import errors
-from migrator.model import Attachment, Blob
+from migrator.model import Attachment, Blob, Upload
 from migrator.ports import Body, BodyFacts, Sink, Target
 from migrator.progress import Progress, Silent
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 """Texts of at most this many bytes are compared as text."""
 
-_MARKS = (
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
@@ -74,10 +74,10 @@ class Blobs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The hash of one file, or why there is none. `for_good`: asking again is no use."""
+    """The hash of one file, or the reason why there is none. `for_good`: asking again is no use."""
 
     sha256: str | None = None
-    why: str = ""
+    reason: str = ""
     gone: bool = False
     for_good: bool = True
 
@@ -89,7 +89,7 @@ class Reader:
         self._target, self._blobs = target, blobs
         self._known: dict[str, Contents] = {}
 
-    async def of(self, remote: Attachment) -> Contents:
+    async def contents_of(self, remote: Attachment) -> Contents:
         """What is in a file; it is read only once. Raises only `ConnectError` and what is fatal.
 
         Its length is compared with the listed one, or a truncated download would pass for another file.
@@ -102,13 +102,13 @@ class Reader:
         try:
             return Contents(await self.sha256(remote))
         except errors.GoneError as error:
-            return Contents(why=str(error), gone=True)
+            return Contents(reason=str(error), gone=True)
         except (errors.RejectedError, errors.UnexpectedBodyError) as error:
-            return Contents(why=str(error))
+            return Contents(reason=str(error))
         except errors.ConnectError:
             raise
         except errors.RetriableError as error:
-            return Contents(why=str(error), for_good=False)
+            return Contents(reason=str(error), for_good=False)
 
     async def sha256(self, remote: Attachment) -> str:
         """The hash of a file, read now; raises what reading raises."""
@@ -129,6 +129,12 @@ class Reader:
         return sink.sha256.hexdigest() if same_text(sent, sink.content) else None
 
 
+def remote_of(upload: Upload) -> Attachment:
+    """The file at the target that an upload became, as the catalog knows it."""
+    name = upload.name or upload.sent_name or ""
+    return Attachment(upload.remote_id or "", upload.to, name, upload.size_there, locator=upload.locator)
+
+
 def may_be_re_encoded(remote: Attachment, blob: Blob) -> bool:
     """Whether a file may be the blob's text in another encoding, by its size: none takes over four times as much."""
     small, largest = 0 < blob.size <= MAX_TEXT_BYTES, 4 * blob.size + 4
@@ -143,7 +149,7 @@ def same_text(sent: bytes, received: bytes) -> bool:
 
 def _text(content: bytes) -> str | None:
     """The characters of a text in a normal form; None if it is no text."""
-    mark, encoding = next(((m, e) for m, e in _MARKS if content.startswith(m)), (b"", "utf-8"))
+    mark, encoding = next((pair for pair in _BYTE_ORDER_MARKS if content.startswith(pair[0])), (b"", "utf-8"))
     plain = content[len(mark) :]
     for name in (encoding,) if mark else (encoding, "cp1252"):
         try:

@@ -14,7 +14,7 @@ from contextlib import closing
 
 from migrator.model import RunStatus
 from migrator.pipeline.summary import RebuildSummary
-from migrator.pipeline.verify import problem_of, with_files
+from migrator.pipeline.verify import CATALOG_CODES, problem_of, with_files
 from migrator.store import JOURNAL, Archive, Catalog, audit, blob_name, remake, scan_blobs
 
 
@@ -24,12 +24,12 @@ def rebuild(archive: Archive) -> RebuildSummary:
     `damaged` if blobs are missing or unknown, or if lines of the journal were lost together with the catalog.
     """
     codes = [code for code, _, _ in audit(archive.root)]
-    made = any(code < "E20" for code in codes)
-    lost = remake(archive.root) if made else []
+    made_anew = not CATALOG_CODES.isdisjoint(codes)
+    lost = remake(archive.root) if made_anew else []
     with closing(Catalog(archive.root)) as catalog:
-        if codes and not made:
+        if codes and not made_anew:
             catalog.mark_journal_damaged(codes[0])
-        catalog.ensure_journal(anew=made)
+        catalog.ensure_journal(anew=made_anew)
         run = catalog.runs.begin("rebuild")
         problems = [problem_of("E21", "", JOURNAL, part) for part in lost]
         scan = scan_blobs(archive, catalog)
@@ -43,7 +43,7 @@ def rebuild(archive: Archive) -> RebuildSummary:
         summary = RebuildSummary(
             run=run,
             status=status,
-            made_from="manifest" if made else "catalog",
+            made_from="manifest" if made_anew else "catalog",
             entities=totals["entities"],
             attachments=sum(totals["attachments"].values()),
             uploads=sum(totals["uploads"].values()) + sum(totals.get("restored", {}).values()),

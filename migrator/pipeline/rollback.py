@@ -19,7 +19,7 @@ from typing_extensions import override
 from migrator import errors
 from migrator.model import Attachment, EntityRef, RunStatus, Upload, UploadStatus
 from migrator.pipeline.load import Remapped, fits, is_passing, likeness, resembles
-from migrator.pipeline.reading import HashSink
+from migrator.pipeline.reading import HashSink, remote_of
 from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import DeletionCounts, Failure, RollbackSummary
 from migrator.pipeline.workers import run_workers
@@ -103,14 +103,14 @@ class _Rollback(Job[RollbackSummary]):
             self._catalog.uploads.entities_to_roll_back, settings.identity, settings.load
         )
         if (only := settings.only) is not None:
-            entities = {to: sum(other == to for _, other in only) for to in {to for _, to in only} & entities.keys()}
+            entities = {to: count for to, count in Counter(to for _, to in only).items() if to in entities}
         self._planned = sum(entities.values())
         self._progress.known(self._planned, 0)
         count = min(settings.deletes, self._target.capabilities.max_writes)
         await run_workers(entities, self._roll_back_entity, count, self._stop)
 
     async def _roll_back_entity(self, to: EntityRef) -> None:
-        """All files that were sent to one target entity, one after the other."""
+        """Roll back the files that were sent to one target entity, one after the other."""
         settings = self._settings
         uploads = await self._executor.call(self._catalog.uploads.to_roll_back, settings.identity, to, settings.load)
         uploads = [upload for upload in uploads if self._is_meant(upload)]
@@ -139,7 +139,7 @@ class _Rollback(Job[RollbackSummary]):
 
     async def _list(self, to: EntityRef) -> dict[str, Attachment] | None:
         """The files on the entity, by id. None if it no longer exists, or this account may not see it: some servers
-        answer the same to both.
+        give the same answer in both cases.
         """
         try:
             return {remote.id: remote for remote in await self._target.find_attachments(to)}
@@ -186,12 +186,14 @@ class _Rollback(Job[RollbackSummary]):
         return None
 
     async def _unlisted(self, upload: Upload) -> Attachment | None:
-        """A file that no list ever showed: the target gives it by its id, and it holds what was sent."""
-        remote = _remote_of(upload)
+        """A file that no list ever showed, if the target returns it by its id and it holds what was sent."""
+        remote = remote_of(upload)
         return remote if await self._digest(remote) in {upload.blob.sha256, upload.sha256_there} else None
 
     async def _settle_missing(self, upload: Upload, *, list_is_proof: bool) -> None:
-        """The file is not on its entity: gone, or moved. If it can't be requested by its id, the list decides.
+        """Settle an upload whose file is not on its entity: it is gone, or was moved.
+
+        If it can't be requested by its id, the list decides.
 
         An upload in doubt that has no id, or was never listed, stays in doubt: it may still arrive.
         """
@@ -199,7 +201,7 @@ class _Rollback(Job[RollbackSummary]):
             self._count(upload, ALREADY_GONE)
             return
         try:
-            await self._target.read_back(_remote_of(upload), HashSink())
+            await self._target.read_back(remote_of(upload), HashSink())
         except (errors.RejectedError, errors.UnexpectedBodyError) as error:
             if not list_is_proof and not isinstance(error, errors.GoneError):
                 raise
@@ -231,7 +233,7 @@ class _Rollback(Job[RollbackSummary]):
         return sink.sha256.hexdigest()
 
     async def _delete(self, upload: Upload, remote: Attachment) -> None:
-        """Delete the file. It is recorded before and after; if the target refuses, as it was before."""
+        """Delete the file, recorded before and after. If the target refuses, the upload gets its former status back."""
         if self._settings.dry_run:
             self._count(upload, DELETED)
             return
@@ -241,8 +243,8 @@ class _Rollback(Job[RollbackSummary]):
         except errors.GoneError:
             pass
         except errors.RejectedError as error:
-            was = UploadStatus.UPLOADED if upload.deleting else upload.status
-            await self._record(upload, was, error=f"not deleted by a rollback: {error}")
+            former = UploadStatus.UPLOADED if upload.deleting else upload.status
+            await self._record(upload, former, error=f"not deleted by a rollback: {error}")
             raise
         await self._record(upload, UploadStatus.ROLLED_BACK)
         self._count(upload, DELETED)
@@ -260,9 +262,3 @@ class _Rollback(Job[RollbackSummary]):
         self._progress.done(failed=reason is not None)
         if reason is not None:
             self._failures.append(Failure.of_upload(upload, reason, result))
-
-
-def _remote_of(upload: Upload) -> Attachment:
-    """The file at the target, as the catalog knows it."""
-    name, size = upload.name or "", upload.size_there
-    return Attachment(upload.remote_id or "", upload.to, name, size, locator=upload.locator)

@@ -50,7 +50,7 @@ class Job(Protocol[S_co]):
 
     @abstractmethod
     async def work(self) -> None:
-        """Do all of it, or end early once the run's `StopToken` requests it.
+        """Do the whole job, or end early once the run's `StopToken` requests it.
 
         A stop cancels what is not in flight at once, and the rest after GRACE_SECONDS.
         """
@@ -69,7 +69,7 @@ class Job(Protocol[S_co]):
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """A run that has begun. `executor` is the one thread that uses the catalog."""
+    """A run that has begun, at `began` on the monotonic clock. `executor` is the one thread that uses the catalog."""
 
     run: int
     catalog: Catalog

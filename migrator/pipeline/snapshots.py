@@ -10,23 +10,25 @@ from migrator.errors import ConfigError
 from migrator.pipeline.summary import DiffSummary, FileChange, SnapshotRow, SnapshotsSummary
 from migrator.store import Catalog, Snapshot
 
+MAX_SHOWN = 10
+"""Snapshots named in an error."""
 CHANGES = ("added", "removed", "renamed", "moved", "replaced")
 
 
 def snapshots(catalog: Catalog) -> SnapshotsSummary:
     """Every snapshot, the oldest first, each with what changed since the one before."""
     rows, before = [], 0
-    for each in catalog.snapshots.all():
-        counts = _counts(change.change for change in catalog.snapshots.changes(before, each.run))
-        rows.append(SnapshotRow(each.run, each.at, each.entities, each.attachments, each.bytes, **counts))
-        before = each.run
+    for taken in catalog.snapshots.all():
+        counts = _counts(change.change for change in catalog.snapshots.changes(before, taken.run))
+        rows.append(SnapshotRow(taken.run, taken.at, taken.entities, taken.attachments, taken.bytes, **counts))
+        before = taken.run
     return SnapshotsSummary(snapshots=tuple(rows))
 
 
 def diff(catalog: Catalog, older: str = "", newer: str = "") -> DiffSummary:
     """What changed from one snapshot to another, each named by its run or a date; by default the last two.
 
-    With `older` alone, everything since. `ConfigError` if there are no such snapshots.
+    With `older` alone, it is compared with the last one. `ConfigError` if there are no such snapshots.
     """
     held = catalog.snapshots.all()
     if not older and len(held) < 2:
@@ -36,10 +38,10 @@ def diff(catalog: Catalog, older: str = "", newer: str = "") -> DiffSummary:
     if first > last:
         raise ConfigError(f"snapshot {first} is newer than {last}; name the older one first")
     changes = tuple(
-        FileChange(each.change, each.attachment, each.owner.kind, each.owner.id, each.name, each.was)
-        for each in catalog.snapshots.changes(first, last)
+        FileChange(file.change, file.attachment, file.owner.kind, file.owner.id, file.name, file.was)
+        for file in catalog.snapshots.changes(first, last)
     )
-    return DiffSummary(older=first, newer=last, counts=_counts(each.change for each in changes), changes=changes)
+    return DiffSummary(older=first, newer=last, counts=_counts(file.change for file in changes), changes=changes)
 
 
 def snapshot_at(catalog: Catalog, when: str) -> int:
@@ -50,12 +52,12 @@ def snapshot_at(catalog: Catalog, when: str) -> int:
     """
     held = catalog.snapshots.all()
     if when.isascii() and when.isdigit():
-        if (run := int(when)) not in {each.run for each in held}:
-            known = ", ".join(str(each.run) for each in held[-10:]) or "none yet"
+        if (run := int(when)) not in {snapshot.run for snapshot in held}:
+            known = ", ".join(str(snapshot.run) for snapshot in held[-MAX_SHOWN:]) or "none yet"
             raise ConfigError(f"run {run} is no snapshot of this archive; snapshots are {known}")
         return run
     moment = _moment(when)
-    before = [each for each in held if datetime.fromisoformat(each.at) <= moment]
+    before = [snapshot for snapshot in held if datetime.fromisoformat(snapshot.at) <= moment]
     if not before:
         first = f"the first is from {held[0].at}" if held else "it has none yet"
         raise ConfigError(f"this archive has no snapshot as old as {when}; {first}")
@@ -63,7 +65,7 @@ def snapshot_at(catalog: Catalog, when: str) -> int:
 
 
 def view_at(catalog: Catalog, when: str) -> None:
-    """Read this catalog as it was in the snapshot that `when` names; as it is now if that is empty.
+    """Let this catalog show the state of the snapshot that `when` names; an empty `when` leaves it unchanged.
 
     Nothing can be recorded about files and entities any more, only about blobs, runs and uploads.
     """
@@ -88,4 +90,5 @@ def _counts(changes: Iterable[str]) -> dict[str, int]:
 
 
 def _number_of(held: list[Snapshot]) -> str:
+    """How many snapshots there are, if fewer than two."""
     return "one snapshot" if held else "no snapshot yet; a complete backup makes one"

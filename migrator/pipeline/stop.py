@@ -32,13 +32,13 @@ class StopToken:
     @contextmanager
     def in_flight(self) -> Iterator[None]:
         """Count what happens inside as in flight: a stop lets it finish, unless that takes over GRACE_SECONDS."""
-        token = _AT_WORK.set((self, asyncio.current_task()))
+        before = _AT_WORK.set((self, asyncio.current_task()))
         self._begin()
         try:
             yield
         finally:
             self._end()
-            _AT_WORK.reset(token)
+            _AT_WORK.reset(before)
 
     def check(self) -> None:
         """For calls in other threads: `StopRequestedError` after a stop."""
@@ -92,9 +92,9 @@ _AT_WORK: ContextVar[tuple[StopToken, asyncio.Task[Any] | None] | None] = Contex
 
 async def back_off(seconds: float) -> None:
     """Sleep before another try. Meanwhile the task is not in flight, so a stop doesn't wait for it."""
-    at_work = _AT_WORK.get()
-    if at_work is None or at_work[1] is not asyncio.current_task():
+    token, task = _AT_WORK.get() or (None, None)
+    if token is None or task is not asyncio.current_task():
         await asyncio.sleep(seconds)
         return
-    with at_work[0]._paused():  # noqa: SLF001 - the same module
+    with token._paused():  # noqa: SLF001 - the same module
         await asyncio.sleep(seconds)

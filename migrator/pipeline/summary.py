@@ -649,7 +649,7 @@ class SnapshotRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotsSummary(Summary):
-    """The oldest snapshot first."""
+    """The snapshots of an archive, the oldest first."""
 
     command = "snapshots"
 
@@ -670,7 +670,7 @@ class FileChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffSummary(Summary):
-    """`older` and `newer` are runs; a file that was renamed and replaced stands in two rows."""
+    """What changed from one snapshot to another, each named by its run; a file may have several changes."""
 
     command = "diff"
 
@@ -690,6 +690,55 @@ class PruneSummary(RunSummary):
     snapshots: dict[str, list[int]]
     blobs: dict[str, int]
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepError:
+    """The error that ended a step: the exit status that it means, and one line."""
+
+    code: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """Who was told of a night, by the key of the configuration, and whether that worked."""
+
+    to: str
+    sent: bool
+    reason: str | None = field(default=None, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightResult:
+    """The night of one configuration. A step that was not done is an empty object.
+
+    `problems` is damage that an earlier night found and nothing has repaired since.
+    """
+
+    config: str
+    status: RunStatus
+    error: StepError | None = field(default=None, metadata=OPTIONAL)
+    backup: BackupSummary | dict[str, object] = field(default_factory=dict)
+    verify: VerifySummary | dict[str, object] = field(default_factory=dict)
+    prune: PruneSummary | dict[str, object] = field(default_factory=dict)
+    report: ReportSummary | dict[str, object] = field(default_factory=dict)
+    problems: tuple[Problem, ...] | None = field(default=None, metadata=OPTIONAL)
+    notified: tuple[Notified, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightlySummary(Summary):
+    """A night of several configurations; status and error are those of the worst."""
+
+    command = "nightly"
+    last = ("seconds", "results")
+
+    error: StepError | None = field(default=None, metadata=OPTIONAL)
+    seconds: float = 0.0
+    results: tuple[NightResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,10 @@ CODES = {
 """Code of each kind of damage, and the word for it. A code never changes its meaning."""
 BLOB_CODES = frozenset({"E01", "E02", "E04", "E05", "E06"})
 """Codes of damage to a blob."""
+CATALOG_CODES = frozenset({"E10", "E11", "E12", "E13", "E14"})
+"""Codes of damage to the catalog."""
+JOURNAL_CODES = frozenset({"E21", "E22", "E23"})
+"""Codes of damage to the journal, whose file is the manifest."""
 HASHERS = 2
 """Blobs hashed at the same time."""
 MAX_BLOBS_AT_ONCE = 64
@@ -90,7 +94,7 @@ async def verify(
         return _unopened([problem_of("E11", "", CATALOG, str(error))])
 
     def mark_journal() -> None:
-        damage = [problem.code for problem in problems if problem.code > "E20"]
+        damage = [problem.code for problem in problems if problem.code in JOURNAL_CODES]
         if damage and not catalog.read_only:
             catalog.mark_journal_damaged(damage[0])
 
@@ -239,7 +243,6 @@ class _Verify(Job[VerifySummary]):
 
 def _hash(path: Path, stop: StopToken) -> Blob | None:
     """What a file really holds; None if it is no regular file or can't be read, or after a stop."""
-
     try:
         with own_limits(str(path)):
             return hash_file(path, lambda _: stop.check()) if path.is_file() and not path.is_symlink() else None

@@ -8,6 +8,7 @@ from migrator.wire.content_coding import DECODABLE, ContentDecoder, may_be_encod
 from migrator.wire.json_codec import read_json, written_json
 from migrator.wire.rate import RateLimiter
 from migrator.wire.reading import CHUNK_BYTES
+from migrator.wire.redaction import without_secrets
 from migrator.wire.request import Request
 from migrator.wire.request_body import Base64JsonBody, MultipartBody, RawBody
 from migrator.wire.route import OBSOLETE_TLS_VERSIONS, Proxy, Route, TlsFiles
@@ -47,5 +48,6 @@ __all__ = [
     "parse_json_or_none",
     "read_json",
     "says_too_large",
+    "without_secrets",
     "written_json",
 ]

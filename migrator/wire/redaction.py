@@ -1,16 +1,19 @@
-"""Takes the credentials of a request out of the error that answers it, in case the tracker repeats them there."""
+"""Takes credentials out of texts: out of the error that answers a request, and out of messages that are sent."""
 
 from __future__ import annotations
 
 import html
 import json
 from base64 import b64decode
+from collections.abc import Iterable
 from contextlib import suppress
 from urllib.parse import quote
 
 from yarl import URL
 
 from migrator.wire.auth import Signature
+
+MIN_SECRET_CHARACTERS = 4
 
 
 def without_credentials(body: bytes, signature: Signature) -> bytes:
@@ -20,6 +23,18 @@ def without_credentials(body: bytes, signature: Signature) -> bytes:
     for spelling in sorted(spellings, key=len, reverse=True):
         body = body.replace(spelling.encode(), b"***")
     return body
+
+
+def without_secrets(text: str, secrets: Iterable[str]) -> str:
+    """The text with these replaced by asterisks, however they are spelled; a cookie or a pair also by its parts.
+
+    Beware: what has fewer than MIN_SECRET_CHARACTERS stays, as it may be part of any word.
+    """
+    parts = {part for secret in secrets for part in (secret, secret.partition("=")[2])}
+    spellings = {spelling for part in parts if len(part) >= MIN_SECRET_CHARACTERS for spelling in _spellings(part)}
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = text.replace(spelling, "***")
+    return text
 
 
 def _parts(value: str) -> list[str]:

@@ -1,4 +1,6 @@
-"""What every adapter and every layer must pass. `SourceContract` and `TargetContract` are bound in about five lines:
+"""The tests that every adapter and every layer must pass: `SourceContract` and `TargetContract`.
+
+A test class binds one of them by a fixture:
 
 class TestMine(SourceContract):
     @pytest.fixture
@@ -20,7 +22,7 @@ LARGEST_CHUNK = 1024 * 1024
 
 @dataclass(frozen=True)
 class Sample:
-    """A file that a tracker under test should hold; `entity` is the number of one of its entities, from 0."""
+    """A file that a tracker under test should hold. `entity` is the index of one of its entities."""
 
     entity: int
     name: str
@@ -39,12 +41,12 @@ SAMPLES = (
     Sample(2, "page.html", b"<!DOCTYPE html><html><body>a real page</body></html>", media_type="text/html"),
     Sample(3, "large.bin", bytes(range(256)) * 9_000),
 )
-"""Seed these where the tracker can hold them, on at least five entities, the last of them without any file."""
+"""Put these into the tracker as far as it can hold them, on at least five entities, the last of them without files."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """One file that is really there."""
+    """One file that the tracker really holds."""
 
     owner: EntityRef
     name: str
@@ -54,12 +56,12 @@ class Expected:
 
     @classmethod
     def of(cls, owner: EntityRef, name: str, content: bytes, description: str = "") -> Expected:
-        """Told by its content."""
+        """The file with this content."""
         return cls(owner, name, len(content), hashlib.sha256(content).hexdigest(), description)
 
 
 class MemorySink:
-    """A sink that keeps the bytes and holds the caller to the rules of `Sink`."""
+    """A sink that keeps the bytes, and checks that the caller follows the rules of `Sink`."""
 
     def __init__(self) -> None:
         self.content = bytearray()
@@ -87,23 +89,23 @@ class MemorySink:
 
     @property
     def sha256(self) -> str:
-        """Of what came."""
+        """The hash of what was written."""
         assert self.started, "start comes for an empty file, too"
         return hashlib.sha256(self.content).hexdigest()
 
 
 class Bytes:
-    """A body for an upload, from the start each time, in small pieces."""
+    """A body for an upload, in small chunks. `passes` counts how often it was iterated."""
 
-    def __init__(self, content: bytes, piece: int = 100_000) -> None:
+    def __init__(self, content: bytes, chunk_size: int = 100_000) -> None:
         self.size = len(content)
-        self._content, self._piece = content, piece
+        self._content, self._chunk_size = content, chunk_size
         self.passes = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self.passes += 1
-        for at in range(0, self.size, self._piece):
-            yield self._content[at : at + self._piece]
+        for start in range(0, self.size, self._chunk_size):
+            yield self._content[start : start + self._chunk_size]
 
 
 def nowhere() -> str:

@@ -18,14 +18,16 @@ from migrator.ports import Capabilities, Source
 from tests.contract import LARGEST_CHUNK, Expected, MemorySink
 from tests.support.parts import FULL
 
+MAX_PAGES = 2000
+
 
 @dataclass
 class BoundSource:
     """A source and the truth about what is in its tracker.
 
-    `build` makes one more source like `source`; it is closed by the test. `gone` is an attachment that was listed and
-    then deleted, `missing` an entity that is not there. `refused` builds a source with wrong credentials, `unreachable`
-    one at a URL where nothing listens. What is None is skipped, and said.
+    `build` makes another source like `source`, which the test closes. `gone` is an attachment that was listed and then
+    deleted, `missing` an entity that does not exist. `refused` builds a source with wrong credentials, `unreachable`
+    one at a URL where nothing listens. The tests of those that are None are skipped.
     """
 
     source: Source
@@ -40,7 +42,7 @@ class BoundSource:
 
 @dataclass
 class Crawl:
-    """All that a crawl brought; `steps` are (stream, cursor, page) in the order they were read."""
+    """What a crawl read. `steps` are (stream, cursor, page) in their order, `asked` the files of each `Page.ask`."""
 
     steps: list[tuple[str, Cursor | None, Page]] = field(default_factory=list)
     asked: dict[EntityRef, tuple[Attachment, ...]] = field(default_factory=dict)
@@ -51,19 +53,20 @@ class Crawl:
 
     @property
     def attachments(self) -> dict[str, Attachment]:
-        """By id; the owner of a linked one is what the links tell."""
+        """By id. A file that is listed without an owner has the owner that a link gives it, if any."""
         links = {link.attachment_id: link.owner for _, _, page in self.steps for link in page.links}
-        found = [file for _, _, page in self.steps for file in page.attachments]
-        found += [file for files in self.asked.values() for file in files]
+        listed = [file for _, _, page in self.steps for file in page.attachments]
+        listed += [file for files in self.asked.values() for file in files]
         return {
-            file.id: replace(file, owner=links.get(file.id, NOBODY)) if file.owner == NOBODY else file for file in found
+            file.id: replace(file, owner=links.get(file.id, NOBODY)) if file.owner == NOBODY else file
+            for file in listed
         }
 
 
 async def read_to_the_end(source: Source, stream: str) -> list[Page]:
-    """The pages of one stream, with nothing asked for beside; fails if there are more than a thousand."""
+    """The pages of one stream, without the files of `Page.ask`. Fails if there are more than MAX_PAGES."""
     pages, cursor = [], None
-    for _ in range(1000):
+    for _ in range(MAX_PAGES):
         pages.append(await source.read(stream, cursor))
         if (cursor := pages[-1].next) is None:
             return pages
@@ -71,7 +74,7 @@ async def read_to_the_end(source: Source, stream: str) -> list[Page]:
 
 
 async def crawl(source: Source, start: tuple[str, Cursor | None] | None = None) -> Crawl:
-    """Read every stream from its start, or go on from (stream, cursor) and read the streams after it."""
+    """Read every stream from its start, or resume at `start` (stream, cursor) and read the streams after it."""
     done = Crawl()
     streams = source.capabilities.streams
     first, cursor = start or (streams[0], None)
@@ -79,7 +82,7 @@ async def crawl(source: Source, start: tuple[str, Cursor | None] | None = None) 
         while True:
             page = await source.read(stream, cursor)
             done.steps.append((stream, cursor, page))
-            assert len(done.steps) < 2000, "the listing never ends"
+            assert len(done.steps) < MAX_PAGES, "the listing never ends"
             for entity in page.ask:
                 done.asked[entity.ref] = await source.attachments_of(entity)
             cursor = page.next
@@ -89,12 +92,13 @@ async def crawl(source: Source, start: tuple[str, Cursor | None] | None = None) 
 
 
 async def fetch(source: Source, attachment: Attachment) -> MemorySink:
-    bucket = MemorySink()
-    await source.download(attachment, bucket)
-    return bucket
+    sink = MemorySink()
+    await source.download(attachment, sink)
+    return sink
 
 
-def told(attachment: Attachment) -> tuple[EntityRef, str, str]:
+def comparable(attachment: Attachment) -> tuple[EntityRef, str, str]:
+    """Owner, name and description: what a file has in common with what was put into the tracker."""
     return attachment.owner, attachment.name, attachment.description
 
 
@@ -105,17 +109,17 @@ class SourceContract:
     async def bound(self):
         raise NotImplementedError
 
-    async def test_crawl_lists_everything_and_keeps_to_the_capabilities(self, bound):
+    async def test_a_crawl_lists_everything_within_the_capabilities(self, bound):
         done = await crawl(bound.source)
         assert bound.entities <= done.entities
         expected = Counter((file.owner, file.name, file.description) for file in bound.files)
-        assert Counter(told(file) for file in done.attachments.values()) == expected
+        assert Counter(comparable(file) for file in done.attachments.values()) == expected
         self.assert_well_formed(done)
         self.assert_sizes(bound, done)
         self.assert_kinds(bound.source.capabilities, done)
 
     def assert_well_formed(self, done: Crawl) -> None:
-        """What is listed is text and dates and JSON."""
+        """Ids and kinds are text, dates are ISO 8601, `raw` is JSON."""
         for file in done.attachments.values():
             assert isinstance(file.id, str)
             assert file.id
@@ -130,81 +134,76 @@ class SourceContract:
                 assert entity.raw is None or json.loads(entity.raw) is not None
 
     def assert_sizes(self, bound: BoundSource, done: Crawl) -> None:
-        """They are told if the capability says so."""
+        """Every size is listed if, and only if, the capability says so."""
         files = done.attachments.values()
         if bound.source.capabilities.reports_size:
             assert Counter((f.name, f.size) for f in files) == Counter((f.name, f.size) for f in bound.files)
         else:
-            assert any(file.size is None for file in files), "every size is told: reports_size is true"
+            assert any(file.size is None for file in files), "every size is listed, so reports_size is true"
 
     def assert_kinds(self, capabilities: Capabilities, done: Crawl) -> None:
-        """Those that the capabilities name, if they are known beforehand, and none that is left out."""
+        """The kinds are those that the capabilities name, if they name any, and none that is left out."""
         entities, owners = {ref.kind for ref in done.entities}, {file.owner.kind for file in done.attachments.values()}
         if capabilities.kinds:
             assert entities <= set(capabilities.kinds)
             assert owners <= {*capabilities.kinds, NOBODY.kind}
         assert not set(capabilities.left_out) & (set(capabilities.kinds) | entities | owners)
 
-    async def test_streams_of_entities_tell_of_every_entity_with_its_json(self, bound):
-        source, found = bound.source, {}
+    async def test_entity_streams_list_every_entity_with_its_json(self, bound):
+        source, with_json = bound.source, set()
         for stream in source.capabilities.entity_streams or source.capabilities.streams:
-            cursor = None
-            while True:
-                page = await source.read(stream, cursor)
-                found |= {entity.ref: entity for entity in (*page.entities, *page.ask) if entity.raw is not None}
-                cursor = page.next
-                if cursor is None:
-                    break
-        assert bound.entities <= set(found)
+            for page in await read_to_the_end(source, stream):
+                with_json |= {entity.ref for entity in (*page.entities, *page.ask) if entity.raw is not None}
+        assert bound.entities <= with_json
         assert set(source.capabilities.entity_streams) <= set(source.capabilities.streams)
 
-    async def test_every_file_arrives_with_its_own_bytes_in_small_pieces(self, bound):
-        found, largest = [], 0
+    async def test_every_file_arrives_whole_in_small_chunks(self, bound):
+        fetched, largest = [], 0
         for file in (await crawl(bound.source)).attachments.values():
-            bucket = await fetch(bound.source, file)
-            found.append(Expected(file.owner, file.name, len(bucket.content), bucket.sha256, file.description))
-            largest = max(largest, bucket.largest)
+            sink = await fetch(bound.source, file)
+            fetched.append(Expected(file.owner, file.name, len(sink.content), sink.sha256, file.description))
+            largest = max(largest, sink.largest)
             assert await bound.source.still_lists(file), file
-        assert Counter(found) == Counter(bound.files)
+        assert Counter(fetched) == Counter(bound.files)
         assert largest <= LARGEST_CHUNK
-        first = bucket.sha256
-        bucket.rewind()
-        await bound.source.download(file, bucket)
-        assert bucket.sha256 == first, "after a rewind it is the same"
+        first = sink.sha256
+        sink.rewind()
+        await bound.source.download(file, sink)
+        assert sink.sha256 == first, "after a rewind, the same file arrives"
 
-    async def test_as_many_connections_as_declared_are_borne(self, bound):
-        """And calls side by side do not disturb each other."""
+    async def test_the_declared_number_of_connections_works(self, bound):
+        """And concurrent calls don't disturb each other."""
         files = list((await crawl(bound.source)).attachments.values())
         times = max(2, -(-bound.source.capabilities.max_connections // len(files)))
-        crawls, buckets = await asyncio.gather(
+        crawls, sinks = await asyncio.gather(
             asyncio.gather(*(crawl(bound.source) for _ in range(2))),
             asyncio.gather(*(fetch(bound.source, file) for file in files * times)),
         )
         assert all(other.attachments.keys() == {file.id for file in files} for other in crawls)
-        got = Counter((file.name, bucket.sha256) for file, bucket in zip(files * times, buckets, strict=True))
-        assert got == Counter((file.name, file.sha256) for file in bound.files * times)
+        fetched = Counter((file.name, sink.sha256) for file, sink in zip(files * times, sinks, strict=True))
+        assert fetched == Counter((file.name, file.sha256) for file in bound.files * times)
 
     async def test_crawl_from_every_stored_cursor_misses_nothing(self, bound):
         whole = await crawl(bound.source)
-        for at, (stream, cursor, _) in itertools.islice(enumerate(whole.steps), None, None, 1 if FULL else 4):
+        for number, (stream, cursor, _) in itertools.islice(enumerate(whole.steps), None, None, 1 if FULL else 4):
             assert cursor is None or isinstance(cursor, str)
             another = bound.build()
             try:
                 rest = await crawl(another, (stream, cursor))
             finally:
                 await another.close()
-            before = Crawl(whole.steps[:at], {})
-            early = {e.ref for _, _, page in before.steps for e in page.ask}
-            before.asked = {ref: files for ref, files in whole.asked.items() if ref in early}
+            before = Crawl(whole.steps[:number], {})
+            asked_before = {entity.ref for _, _, page in before.steps for entity in page.ask}
+            before.asked = {ref: files for ref, files in whole.asked.items() if ref in asked_before}
             assert before.entities | rest.entities >= bound.entities
             assert before.attachments.keys() | rest.attachments.keys() == whole.attachments.keys()
 
-    async def test_cursor_of_another_program_is_refused_in_our_words(self, bound):
+    async def test_a_foreign_cursor_raises_one_of_our_errors(self, bound):
         for cursor in ("no cursor of ours", "{}", "[1]", '{"after": "x"}', '{"offset": 1}'):
             with pytest.raises(errors.MigratorError):
                 await bound.source.read(bound.source.capabilities.streams[0], cursor)
 
-    async def test_streams_are_named_once_and_there_is_at_least_one(self, bound):
+    async def test_there_is_a_stream_and_each_has_a_name_of_its_own(self, bound):
         streams = bound.source.capabilities.streams
         assert streams
         assert len(set(streams)) == len(streams)
@@ -215,13 +214,13 @@ class SourceContract:
         with pytest.raises(errors.GoneError):
             await fetch(bound.source, bound.gone)
 
-    async def test_deleted_attachment_is_listed_no_longer(self, bound):
+    async def test_a_deleted_attachment_is_no_longer_listed(self, bound):
         if bound.gone is None:
             pytest.skip("this tracker has no deleted attachment to ask for")
         assert not await bound.source.still_lists(bound.gone)
 
-    async def test_file_of_an_entity_that_answers_404_is_not_said_to_be_gone(self, bound):
-        """Nobody can tell an entity that is no more from a route that isn't there."""
+    async def test_a_file_whose_entity_answers_404_is_not_called_gone(self, bound):
+        """A 404 may also mean that only the route is missing."""
         if bound.missing is None:
             pytest.skip("this source never asks for the attachments of one entity")
         file = next(file for file in (await crawl(bound.source)).attachments.values() if file.owner != NOBODY)
@@ -229,13 +228,13 @@ class SourceContract:
             listed = await bound.source.still_lists(replace(file, owner=bound.missing.ref))
         except errors.ItemFailedError:
             return
-        assert listed, "its own record is there, whatever its entity says"
+        assert listed, "its own record is there, even if its entity is not"
 
-    async def test_what_is_odd_is_told_in_sentences(self, bound):
+    async def test_oddities_are_sentences(self, bound):
         await bound.source.check()
-        told = await bound.source.oddities()
-        assert isinstance(told, tuple)
-        assert all(text.strip() and text == text.strip() for text in told)
+        oddities = await bound.source.oddities()
+        assert isinstance(oddities, tuple)
+        assert all(text.strip() and text == text.strip() for text in oddities)
 
     async def test_missing_entity_is_gone(self, bound):
         if bound.missing is None:
@@ -243,7 +242,7 @@ class SourceContract:
         with pytest.raises(errors.GoneError):
             await bound.source.attachments_of(bound.missing)
 
-    async def test_check_says_who_and_where(self, bound):
+    async def test_check_describes_account_and_tracker(self, bound):
         assert (await bound.source.check()).strip()
 
     async def test_closing_twice_is_fine(self, bound):
@@ -279,15 +278,15 @@ class SourceContract:
         if bound.refused is None:
             pytest.skip("this tracker asks for no credentials")
         file = next(iter((await crawl(bound.source)).attachments.values()))
-        source, bucket = bound.refused(), MemorySink()
+        source, sink = bound.refused(), MemorySink()
         try:
             with pytest.raises((errors.AuthError, errors.LoginPageError, errors.ForbiddenError, errors.GoneError)):
-                await source.download(file, bucket)
+                await source.download(file, sink)
         finally:
             await source.close()
-        assert not bucket.content
+        assert not sink.content
 
-    async def test_nobody_there_is_said_in_our_words_and_only_when_asked(self, bound):
+    async def test_an_unreachable_tracker_raises_an_error_at_the_first_request(self, bound):
         if bound.unreachable is None:
             pytest.skip("this tracker is in the process")
         source = bound.unreachable()

@@ -1,4 +1,4 @@
-"""What every target must pass, adapter or layer: `TargetContract`; its reading half alone: `TargetReadContract`."""
+"""What every target must pass, adapter or layer: `TargetContract`. `TargetReadContract` is the part that only reads."""
 
 from __future__ import annotations
 
@@ -58,13 +58,12 @@ NASTY = (
 
 @dataclass
 class BoundTarget:
-    """A target and a way around it to see what is really there.
+    """A target, and a way to look into its tracker without the adapter: `files_of`.
 
-    `entity` exists and holds one file at least, `missing` does not exist. `files_of` looks into the tracker without
-    the adapter. `author` is somebody whom the tracker knows, but not the account. `gone` is a file that was there and
-    was deleted. `limits_names` False: the tracker (or the test's stand-in) is known to keep names longer than
-    `max_name_bytes`. `refused_drafts` are files of one byte that this target is known to refuse. What is None is
-    skipped, and said.
+    `entity` exists and holds at least one file, `missing` does not exist. `author` is somebody whom the tracker knows,
+    but not the account. `gone` is a file that was there and was deleted. `limits_names` False: the tracker (or the
+    test's stand-in) is known to keep names longer than `max_name_bytes`. `refused_drafts` are files of one byte that
+    this target is known to refuse. The tests of what is None are skipped.
     """
 
     target: Target
@@ -92,53 +91,53 @@ def sha256(content: bytes) -> str:
 
 
 def stub(title: str) -> EntityDraft:
-    """What a load creates of an entity that has no row."""
+    """What a load creates for an entity that has no row."""
     mark = f"migrator-{secrets.token_hex(12)}"
     return EntityDraft("Bug", title, f"Migrated from here: Bug 1\nhttp://old.example/1?a=b&c=d\n\n{title}", mark)
 
 
 async def arrivals(bound: BoundTarget, before: list[Truth]) -> list[Truth]:
-    """What is there now and was not before."""
+    """The files that are there now and were not there before."""
     return sorted((Counter(await bound.files_of(bound.entity)) - Counter(before)).elements())
 
 
 class TargetReadContract:
-    """What a target must do even where nothing may be written. Bind it with a fixture `bound`."""
+    """What a target must do even if nothing may be written. Bind it with a fixture `bound`."""
 
     @pytest.fixture
     async def bound(self):
         raise NotImplementedError
 
     async def test_all_files_of_an_entity_are_found(self, bound):
-        found = await bound.target.find_attachments(bound.entity)
-        there = await bound.files_of(bound.entity)
-        assert there, "the entity of a bound target holds one file at least"
-        assert Counter((file.name, file.description) for file in found) == Counter((t[0], t[3]) for t in there)
-        assert all(file.owner == bound.entity for file in found)
-        assert len({file.id for file in found}) == len(there)
+        listed = await bound.target.find_attachments(bound.entity)
+        actual = await bound.files_of(bound.entity)
+        assert actual, "the entity of a bound target holds at least one file"
+        assert Counter((file.name, file.description) for file in listed) == Counter((t[0], t[3]) for t in actual)
+        assert all(file.owner == bound.entity for file in listed)
+        assert len({file.id for file in listed}) == len(actual)
 
-    async def test_sizes_are_told_where_the_capability_says_so(self, bound):
-        found = await bound.target.find_attachments(bound.entity)
+    async def test_sizes_are_listed_if_the_capability_says_so(self, bound):
+        listed = await bound.target.find_attachments(bound.entity)
         sizes = Counter(size for _, size, _, _ in await bound.files_of(bound.entity))
         if bound.target.capabilities.reports_size:
-            assert Counter(file.size for file in found) == sizes
+            assert Counter(file.size for file in listed) == sizes
         else:
-            assert any(file.size is None for file in found), "every size is told: reports_size is true"
+            assert any(file.size is None for file in listed), "every size is listed, so reports_size is true"
 
     async def test_files_are_read_back_with_their_own_bytes(self, bound):
-        found = []
+        read_back = []
         for file in await bound.target.find_attachments(bound.entity):
-            bucket = MemorySink()
-            await bound.target.read_back(file, bucket)
-            assert bucket.largest <= LARGEST_CHUNK
-            found.append((file.name, bucket.sha256))
-        assert sorted(found) == sorted((t[0], t[2]) for t in await bound.files_of(bound.entity))
+            sink = MemorySink()
+            await bound.target.read_back(file, sink)
+            assert sink.largest <= LARGEST_CHUNK
+            read_back.append((file.name, sink.sha256))
+        assert sorted(read_back) == sorted((t[0], t[2]) for t in await bound.files_of(bound.entity))
 
-    async def test_missing_entity_has_gone(self, bound):
+    async def test_a_missing_entity_is_gone(self, bound):
         with pytest.raises(errors.GoneError):
             await bound.target.find_attachments(bound.missing)
 
-    async def test_deleted_file_has_gone(self, bound):
+    async def test_a_deleted_file_is_gone(self, bound):
         if bound.gone is None:
             pytest.skip("this tracker has no deleted file to ask for")
         with pytest.raises(errors.GoneError):
@@ -149,11 +148,11 @@ class TargetReadContract:
         assert all(legal), "a name is never empty"
         assert [bound.target.legal_name(name) for name in legal] == legal
 
-    async def test_ordinary_names_are_legal_as_they_are(self, bound):
+    async def test_ordinary_names_are_legal_unchanged(self, bound):
         names = ["notes.txt", "Änderung 日本.txt", "two words (1).tar.gz"]
         assert [bound.target.legal_name(name) for name in names] == names
 
-    async def test_check_says_who_and_where(self, bound):
+    async def test_check_describes_account_and_tracker(self, bound):
         assert (await bound.target.check()).strip()
 
     async def test_closing_twice_is_fine(self, bound):
@@ -172,7 +171,7 @@ class TargetReadContract:
         finally:
             await target.close()
 
-    async def test_nobody_there_is_said_in_our_words_and_only_when_asked(self, bound):
+    async def test_an_unreachable_tracker_raises_an_error_at_the_first_request(self, bound):
         if bound.unreachable is None:
             pytest.skip("this tracker is in the process")
         target = bound.unreachable()
@@ -184,33 +183,33 @@ class TargetReadContract:
 
 
 class TargetContract(TargetReadContract):
-    """The whole of it: what is written arrives, once, as it was."""
+    """The whole contract: what is written arrives, once and unchanged."""
 
-    async def test_upload_arrives_as_it_was_and_the_answer_says_which(self, bound):
+    async def test_an_upload_arrives_unchanged_and_the_answer_identifies_it(self, bound):
         before = await bound.files_of(bound.entity)
         content = bytes(range(256)) * 3000
         made = await send(bound, "report.bin", content, media_type="application/octet-stream")
         assert await arrivals(bound, before) == [("report.bin", len(content), sha256(content), "")]
         if made is None:
             return
-        found = {file.id: file for file in await bound.target.find_attachments(bound.entity)}
-        assert found[made.id].name == made.name == "report.bin"
+        listed = {file.id: file for file in await bound.target.find_attachments(bound.entity)}
+        assert listed[made.id].name == made.name == "report.bin"
         assert made.owner == bound.entity
-        bucket = MemorySink()
-        await bound.target.read_back(made, bucket)
-        assert bytes(bucket.content) == content
+        sink = MemorySink()
+        await bound.target.read_back(made, sink)
+        assert bytes(sink.content) == content
 
-    async def test_media_type_arrives_where_it_is_told(self, bound):
+    async def test_a_listed_media_type_is_the_one_that_was_sent(self, bound):
         await send(bound, "picture.png", b"not really", media_type="image/png")
-        found = next(f for f in await bound.target.find_attachments(bound.entity) if f.name == "picture.png")
-        assert found.media_type in {"", "image/png"}
+        remote = next(f for f in await bound.target.find_attachments(bound.entity) if f.name == "picture.png")
+        assert remote.media_type in {"", "image/png"}
 
     async def test_empty_file_arrives(self, bound):
         before = await bound.files_of(bound.entity)
         await send(bound, "nothing.txt", b"")
         assert await arrivals(bound, before) == [("nothing.txt", 0, sha256(b""), "")]
 
-    async def test_two_files_of_equal_name_are_both_kept(self, bound):
+    async def test_two_files_with_equal_names_are_both_kept(self, bound):
         before = await bound.files_of(bound.entity)
         first = await send(bound, "twin.txt", b"first")
         other = await send(bound, "twin.txt", b"other")
@@ -240,7 +239,7 @@ class TargetContract(TargetReadContract):
         await send(bound, name, b"x")
         assert [truth[0] for truth in await arrivals(bound, before)] == [name]
 
-    async def test_name_over_the_greatest_length_does_not_arrive_as_it_is(self, bound):
+    async def test_a_name_over_the_greatest_length_does_not_arrive_unchanged(self, bound):
         if not bound.limits_names:
             pytest.skip("max_name_bytes is below what this tracker is known to bear")
         before = await bound.files_of(bound.entity)
@@ -253,14 +252,14 @@ class TargetContract(TargetReadContract):
         else:
             assert name not in [truth[0] for truth in await arrivals(bound, before)]
 
-    async def test_description_arrives_where_the_capability_says_so(self, bound):
+    async def test_a_description_arrives_if_the_capability_says_so(self, bound):
         before = await bound.files_of(bound.entity)
-        await send(bound, "told.txt", b"x", "Größe & <b>\u201cquotes\u201d</b>")
+        await send(bound, "described.txt", b"x", "Größe & <b>\u201cquotes\u201d</b>")
         [(_, _, _, description)] = await arrivals(bound, before)
-        told = "Größe & <b>\u201cquotes\u201d</b>" if bound.target.capabilities.sets_description else ""
-        assert description == told
+        expected = "Größe & <b>\u201cquotes\u201d</b>" if bound.target.capabilities.sets_description else ""
+        assert description == expected
 
-    async def test_file_with_a_very_long_description_arrives_all_the_same(self, bound):
+    async def test_a_file_with_a_very_long_description_arrives(self, bound):
         before = await bound.files_of(bound.entity)
         await send(bound, "novel.txt", b"x", "ö" * 5000)
         [(name, size, digest, description)] = await arrivals(bound, before)
@@ -276,13 +275,13 @@ class TargetContract(TargetReadContract):
             await bound.target.describe(remote, description)
         assert [t[3] for t in await bound.files_of(bound.entity) if t[0] == "later.txt"] == ["second"]
 
-    async def test_describe_changes_nothing_where_the_capability_denies_it(self, bound):
+    async def test_describe_changes_nothing_if_the_capability_denies_it(self, bound):
         if bound.target.capabilities.sets_description:
             pytest.skip("this tracker's files have a description")
         before = await bound.files_of(bound.entity)
         remote = (await bound.target.find_attachments(bound.entity))[0]
         with contextlib.suppress(errors.RejectedError):
-            await bound.target.describe(remote, "told")
+            await bound.target.describe(remote, "new")
         assert await bound.files_of(bound.entity) == before
 
     async def test_upload_to_a_missing_entity_is_a_definite_no(self, bound):
@@ -291,7 +290,7 @@ class TargetContract(TargetReadContract):
             await bound.target.upload(bound.missing, draft, Bytes(b"x"))
         assert not isinstance(caught.value, errors.OutcomeUnknownError)
 
-    async def test_as_many_writes_as_declared_go_side_by_side(self, bound):
+    async def test_the_declared_number_of_concurrent_writes_works(self, bound):
         before = await bound.files_of(bound.entity)
         count = bound.target.capabilities.max_writes
         await asyncio.gather(*(send(bound, f"file {n}.txt", b"%d" % n) for n in range(count)))
@@ -310,7 +309,7 @@ class TargetContract(TargetReadContract):
         await send(bound, "full.bin", bytes(limit))
         assert [truth[:2] for truth in await arrivals(bound, before)] == [("full.bin", limit)]
 
-    async def test_names_called_refused_are_refused_and_no_others(self, bound):
+    async def test_upload_refuses_exactly_what_refuses_says(self, bound):
         before = await bound.files_of(bound.entity)
         limit = bound.target.capabilities.max_attachment_bytes
         too_large = () if limit is None else (Draft("over.bin", "application/octet-stream", "", limit + 1),)
@@ -335,10 +334,10 @@ class TargetContract(TargetReadContract):
         assert len(made) == 2
         await bound.target.delete(made[0])
         assert await arrivals(bound, before) == [("twin.txt", 4, sha256(b"twin"), "")]
-        found = await bound.target.find_attachments(bound.entity)
-        assert [file.id for file in found if file.id not in known] == [made[1].id]
+        listed = await bound.target.find_attachments(bound.entity)
+        assert [file.id for file in listed if file.id not in known] == [made[1].id]
 
-    async def test_deleting_twice_says_that_it_is_gone(self, bound):
+    async def test_deleting_a_file_twice_raises_gone(self, bound):
         if not bound.target.capabilities.deletes:
             pytest.skip("this tracker's files can't be deleted")
         await send(bound, "brief.txt", b"x")
@@ -351,7 +350,7 @@ class TargetContract(TargetReadContract):
             [("brief.txt", 1, sha256(b"x"), "")]
         )
 
-    async def test_delete_is_refused_where_the_capability_denies_it(self, bound):
+    async def test_delete_is_refused_if_the_capability_denies_it(self, bound):
         if bound.target.capabilities.deletes:
             pytest.skip("this tracker's files can be deleted")
         before = await bound.files_of(bound.entity)
@@ -373,7 +372,7 @@ class TargetContract(TargetReadContract):
             await target.close()
         assert await bound.files_of(bound.entity) == before
 
-    async def test_a_created_entity_is_there_is_found_by_its_mark_and_takes_files(self, bound):
+    async def test_a_created_entity_is_found_by_its_mark_and_takes_files(self, bound):
         if not bound.target.capabilities.creates:
             pytest.skip("this tracker creates nothing")
         await bound.target.require_creating()
@@ -384,12 +383,13 @@ class TargetContract(TargetReadContract):
         assert await bound.target.find_entity(other) is None
         another = await bound.target.create_entity(other)
         assert another != made
-        assert [await bound.target.find_entity(one) for one in (draft, other)] == [made, another]
+        assert await bound.target.find_entity(draft) == made
+        assert await bound.target.find_entity(other) == another
         assert await bound.target.find_attachments(made) == ()
         await bound.target.upload(made, Draft("on it.txt", "text/plain", "", 1), Bytes(b"x"))
         assert [truth[0] for truth in await bound.files_of(made)] == ["on it.txt"]
 
-    async def test_another_process_finds_a_created_entity_too(self, bound):
+    async def test_another_process_finds_a_created_entity(self, bound):
         if not bound.target.capabilities.creates:
             pytest.skip("this tracker creates nothing")
         draft = stub("from before")
@@ -409,7 +409,7 @@ class TargetContract(TargetReadContract):
             made = await bound.target.create_entity(draft)
             assert await bound.target.find_entity(draft) == made
 
-    async def test_nothing_is_created_where_the_capability_denies_it(self, bound):
+    async def test_nothing_is_created_if_the_capability_denies_it(self, bound):
         if bound.target.capabilities.creates:
             pytest.skip("this tracker creates entities")
         with pytest.raises(errors.ConfigError, match="create_missing"):
@@ -417,11 +417,11 @@ class TargetContract(TargetReadContract):
         with pytest.raises(errors.RejectedError):
             await bound.target.create_entity(stub("no"))
 
-    async def test_author_and_date_are_kept_exactly_where_the_capability_says_so(self, bound):
+    async def test_author_and_date_are_kept_only_if_the_capability_says_so(self, bound):
         draft = Draft("dated.txt", "text/plain", "", 1, created_at="2014-05-06T07:08:09", created_by=bound.author)
         await bound.target.upload(bound.entity, draft, Bytes(b"x"))
-        found = next(f for f in await bound.target.find_attachments(bound.entity) if f.name == "dated.txt")
-        kept = found.created_by == bound.author and found.created_at.startswith("2014-05-06T07:08:09")
+        remote = next(f for f in await bound.target.find_attachments(bound.entity) if f.name == "dated.txt")
+        kept = remote.created_by == bound.author and remote.created_at.startswith("2014-05-06T07:08:09")
         assert kept == bound.target.capabilities.keeps_author_and_date
 
     async def test_nothing_is_uploaded_with_wrong_credentials(self, bound):
@@ -436,7 +436,7 @@ class TargetContract(TargetReadContract):
             await target.close()
         assert await arrivals(bound, before) == []
 
-    async def test_nobody_there_means_surely_not_sent(self, bound):
+    async def test_an_upload_to_an_unreachable_tracker_is_certainly_not_sent(self, bound):
         if bound.unreachable is None:
             pytest.skip("this tracker is in the process")
         target = bound.unreachable()

@@ -22,7 +22,7 @@ How to read a failing seed
    same way; if it does not, something outside of the seed decides (a clock, a thread, the order of a set), and that
    is the first defect to find.
 2. Read the last line of the traceback. A `ViolationError` names the rule that was broken, and the entity, upload or
-   blob that broke it. Any other error escaped from the program: where it ends is where to begin.
+   blob that broke it. Any other error escaped from the program: begin where its traceback ends.
 3. Read the log of the runs, which follows the violation: a line for each run with its job, where it was killed ("killed
    at crash point 41, after rename"), the faults, and how it ended. The violation belongs to the last line, its cause
    usually to the one before: what was in progress there, and what did the next run make of it?

@@ -20,17 +20,17 @@ from tests.simulation.story import simulate
 
 
 def attempt(seed: int) -> tuple[int, str, int]:
-    """The seed, what broke ("" if nothing), and how many crash points its runs passed."""
+    """Play a seed; returns it, the traceback of what broke (empty if nothing did), and the number of crash points."""
     try:
         story = simulate(seed)
-    except BaseException:  # noqa: BLE001 - whatever it is, it is told with its seed
+    except BaseException:  # noqa: BLE001 - any error is reported with its seed
         return seed, traceback.format_exc(), 0
     return seed, "", sum(map(len, story.traces))
 
 
 def attempt_over_http(seed: int) -> tuple[int, str, int]:
     """The same against the sandboxes of the trackers."""
-    warnings.simplefilter("ignore")  # what a killed process had open is closed by nobody
+    warnings.simplefilter("ignore")  # nobody closes what a killed process had open
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(prefix="simulation-", dir=memory) as root:
         try:
@@ -40,7 +40,7 @@ def attempt_over_http(seed: int) -> tuple[int, str, int]:
 
 
 def main() -> int:
-    """Run them and say how many held."""
+    """Play the seeds and print how many held; True if one didn't."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", default="0-999", help="one seed, or a range with both ends (default %(default)s)")
     parser.add_argument("--over-http", action="store_true", help="real adapters, sandboxes and sockets")

@@ -1,4 +1,4 @@
-"""A disk that forgets, at a power cut, what was not made safe: contents not flushed, names not flushed.
+"""A disk that forgets at a power cut what was not flushed: contents and names of files.
 
 It takes the place of `migrator.store.disk` and passes every call on, but remembers what a file system may still lose.
 So a flush that the program forgets shows as a loss, though the test machine loses nothing.
@@ -17,9 +17,11 @@ from migrator.store.catalog.database import CatalogDatabase
 
 
 class ForgetfulDisk:
-    """What is not safe: files by path; names as old path, new path and what had the new one, as they were given.
+    """What a power cut may still take.
 
-    `safe` is how much of a file that was added to is safe all the same.
+    `contents` are files whose content is not flushed; of those that were appended to, the first `safe` bytes are.
+    `names` are renames that are not flushed, in their order: old path, new path, and the content that the new path had
+    before.
     """
 
     def __init__(self) -> None:
@@ -59,7 +61,7 @@ class ForgetfulDisk:
         if path in self.contents:
             self.contents.discard(path)
             self.contents.add(to)
-        elif same:  # whichever of the two has the name after a power cut, it is as good as the other
+        elif same:  # both have the same content, so it doesn't matter which of them a power cut leaves
             return
         self.safe.pop(path, None)
         self.names.append((path, to, before))
@@ -73,20 +75,20 @@ class ForgetfulDisk:
         self.contents.discard(path)
 
     def remember(self, catalog: CatalogDatabase) -> None:
-        """A state of the catalog that a power cut may go back to: its commits are safe by the manifest only."""
+        """Remember the catalog as it is: a power cut may bring it back, because only the manifest is flushed."""
         with closing(sqlite3.connect(":memory:")) as copy:
             catalog.db.conn.backup(copy)
             state = bytearray(copy.serialize())
-        state[18:20] = b"\2\2"  # as it was: WAL
+        state[18:20] = b"\2\2"  # the copy's header says rollback journal; the catalog's says WAL
         self.catalog = bytes(state)
 
     def _go_back(self, root: Path) -> None:
-        for ending in ("", "-wal", "-shm"):  # not written over: the dead still have them open
+        for ending in ("", "-wal", "-shm"):  # deleted, not overwritten: a killed run still has them open
             (root / f"catalog.db{ending}").unlink(missing_ok=True)
         (root / "catalog.db").write_bytes(self.catalog)
 
     def power_cut(self, rng: random.Random, root: Path) -> None:
-        """Lose what may be lost: any of the names, any part of the contents."""
+        """Lose some of what may be lost: any of the names, any part of the contents."""
         for path, to, before in reversed(self.names):
             if rng.random() < 0.5 and to.exists():
                 to.rename(path)

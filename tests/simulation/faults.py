@@ -36,24 +36,23 @@ from tests.simulation.loop import Killed
 
 
 class ViolationError(AssertionError):
-    """Something that must hold at any time did not."""
+    """A rule that must always hold was broken."""
 
 
 SMALL = 4096
-"""Where a file is large in a simulation; so there are large ones, and they cost nothing."""
-
+"""Bytes that a download may have in memory in a simulation. It is little, so that large files cost nothing."""
 
 CALLS = ("create", "write_all", "write_at", "sync_files", "rename", "sync_folders", "remove")
 
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """The crash point of the kill (0: none) or of a stop, and the chance of a fault at each crash point.
+    """The faults of one run: the crash points of a kill and a stop (0: none), and the chance of others at each point.
 
-    With `kill_on` the kill is at the n-th crash point with this word, so that rare ones are reached, too.
-    `away`: the storage behind the source is away, so each download answers 404. `short`: this listing of the source
-    ends before its total at each reading. From crash point `ends_at` on the tracker answers no more, or, with
-    `refuses`, refuses the credentials.
+    With `kill_on`, the kill is at the n-th crash point with this word, so that rare ones are reached, too. `away`: the
+    storage behind the source is missing, so each download answers 404. `short`: the listing of the source that always
+    ends before its total. From crash point `ends_at` on, the tracker no longer answers, or, with `refuses`, refuses the
+    credentials.
     """
 
     kill_at: int = 0
@@ -72,7 +71,7 @@ NO_FAULTS = FaultPlan()
 
 
 class FaultInjector:
-    """What happens in one run. `trace` lists the crash points in the order they were reached."""
+    """Injects the faults of one run. `trace` lists its crash points in the order in which they were reached."""
 
     def __init__(self, rng: random.Random, plan: FaultPlan, files: ForgetfulDisk) -> None:
         self.rng, self.plan = rng, plan
@@ -96,7 +95,7 @@ class FaultInjector:
             raise Killed(crash_point)
 
     def expect_safe(self, catalog: CatalogDatabase) -> None:
-        """What the catalog is about to say is stored must be safe on the disk: its bytes, and its name."""
+        """`ViolationError` if the catalog is about to call a blob stored whose bytes or name are not safe on disk."""
         unsafe = {path.name for path in self.disk.contents} | {to.name for _, to, _ in self.disk.names}
         if unsafe and catalog.db.conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'attachments'").fetchone():
             said = catalog.db.conn.execute("SELECT sha256 FROM attachments WHERE status = 'stored'").fetchall()
@@ -219,7 +218,7 @@ OF_SOURCES = {"read", "attachments_of", "download", "still_lists"}
 
 
 class FaultyTracker(MemoryTracker):
-    """A tracker behind a network; `injector` is that of the run that is under way."""
+    """A tracker behind a network. `injector` is that of the present run."""
 
     injector = FaultInjector(random.Random(0), NO_FAULTS, ForgetfulDisk())
 
@@ -264,7 +263,7 @@ class FaultyTracker(MemoryTracker):
         return rng.choice(kinds)("a fault of the network")
 
     async def send(self, attachment: Attachment, sink: Sink) -> None:
-        """As it is; or cut with an error; or, with the worst of servers, another body without any error."""
+        """Send the file. By chance, send a part with an error, or, like the worst servers, another body without one."""
         injector, content = self.injector, self.content.get(attachment.id)
         if content is None or not injector.strikes(injector.plan.network):
             await super().send(attachment, sink)

@@ -16,11 +16,13 @@ from contextlib import suppress
 from typing import Any
 
 LATENCY = 0.002
+"""Simulated seconds that a call in a thread takes at most."""
 DEADLOCK = 20.0
+"""Real seconds without an event, a timer or a socket that is ready, until the run counts as stuck."""
 
 
 class Killed(SystemExit):
-    """The process is gone. A `SystemExit`, since that is what leaves a loop at once."""
+    """The process is gone. It is a `SystemExit`, because that leaves a loop at once."""
 
 
 class _Instant(selectors.DefaultSelector):
@@ -42,7 +44,7 @@ class _Instant(selectors.DefaultSelector):
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """See the module. `executor` calls run in order for each executor, and in any order between them."""
+    """A loop with its own clock. Calls on one executor run in their order, those on different ones in any order."""
 
     def __init__(self, rng: random.Random) -> None:
         self._instant = _Instant()
@@ -71,14 +73,14 @@ def _call(future: asyncio.Future[Any], func: Callable[..., Any], args: tuple[Any
         result = func(*args)
     except Killed:
         raise
-    except BaseException as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+    except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
         future.set_exception(error)
     else:
         future.set_result(result)
 
 
 def run(coroutine: Coroutine[Any, Any, Any], rng: random.Random) -> Any:
-    """Run to the end, or until `Killed`, which is raised. What is left over then is dropped where it stands."""
+    """Run to the end, or until `Killed`, which is raised; tasks that are left then never run again."""
     loop = SimulatedLoop(rng)
     try:
         return loop.run_until_complete(coroutine)
@@ -86,7 +88,7 @@ def run(coroutine: Coroutine[Any, Any, Any], rng: random.Random) -> Any:
         loop.set_exception_handler(lambda *_: None)
         for task in asyncio.all_tasks(loop):
             task._log_destroy_pending = False
-            with suppress(BaseException):  # its cleanup has no say any more, and nothing that it does has an effect
+            with suppress(BaseException):  # errors in its cleanup don't count, and what that does has no effect
                 task.get_coro().close()
         raise
     finally:

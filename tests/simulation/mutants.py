@@ -1,4 +1,4 @@
-"""Mutation testing: defects that the simulation has to find, each a way in which such tools lose or double files.
+"""Mutation testing: defects that the simulation has to find. By such defects, tools like this lose or duplicate files.
 
 A mutant replaces one method of the program by one with the defect while a context lasts. Each promise of the simulation
 needs a mutant, or nobody knows whether a breach would be noticed.
@@ -21,6 +21,7 @@ from migrator.pipeline import backup
 from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.recorder import Recorder
+from migrator.pipeline.load.finding import Finder
 from migrator.pipeline.load.upload import Uploader
 from migrator.store import disk, writer
 from migrator.store.blobs import Archive
@@ -141,7 +142,7 @@ def _uploaded_at_once(self: Any, run: int, target: str, upload: Any, name: str, 
 
 Mutant = Callable[[], AbstractContextManager[object]]
 MUTANTS: dict[str, Mutant] = {
-    "the checkpoint before the rows": lambda: patch.object(Crawler, "_page", _checkpoint_first),
+    "the checkpoint before the rows": lambda: patch.object(Crawler, "_process", _checkpoint_first),
     "the rows before the bytes": lambda: patch.object(Recorder, "_writing", _rows_first),
     "small files are not flushed": lambda: patch.object(Archive, "_write_fresh", _small_ones_unsafe),
     "large files are not flushed": lambda: patch.object(Archive, "_write_fresh", _large_ones_unsafe),
@@ -159,7 +160,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "a retry without rewind": lambda: patch.object(retry.RetryingSource, "download", _download_without_rewind),
     "an upload is repeated without a look": lambda: patch.object(Uploader, "_find_sent", _sent_without_a_look),
-    "a load that resumes does not look": lambda: patch.object(Uploader, "_find", _resumed_without_a_look),
+    "a load that resumes does not look": lambda: patch.object(Finder, "find", _resumed_without_a_look),
     "an intent is not recorded": lambda: patch.object(UploadRecords, "record_intent", _intent_not_recorded),
     "an upload is recorded before it is sent": lambda: patch.object(UploadRecords, "record_intent", _uploaded_at_once),
     "sizes are not compared": lambda: patch.object(verifying_sink.VerifyingSink, "finish", lambda *_: None),
@@ -186,4 +187,4 @@ FOUND_BY = {
     "a listing that ends early is believed": 7,
     "errors of a download are swallowed": 3,
 }
-"""Seeds that found these when they were last looked for; they are tried first, which saves time and decides nothing."""
+"""Seeds that found these defects before. They are tried first, which only saves time."""

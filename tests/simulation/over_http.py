@@ -1,7 +1,7 @@
 """One seed over HTTP: the adapters of two trackers, real sockets, a server that fails, a program that is killed.
 
-The sandbox of a tracker runs in the simulated loop beside the program and answers at a socket that outlives both; a
-kill ends the two of them, and what the tracker holds stays, as behind a network.
+The sandbox of a tracker runs in the simulated loop beside the program, at a socket that outlives both. A kill ends
+both, but what the tracker holds stays.
 
 Beware: a seed draws the trackers and the fault plans, but not what the operating system does with a socket, so it
 gives the same faults each time and not always the same trace.
@@ -47,7 +47,7 @@ class Place:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[tuple[Any, HttpClient, Any]]:
-        """The tracker at work, and what its adapter is made of."""
+        """The running tracker; yields its `Adapter`, a client and the options, to build a source or target from."""
         await self.sandbox.start(listening=self.socket.dup())
         parts = adapter(self.sandbox.tracker)
         known = parts.options.__dataclass_fields__
@@ -61,7 +61,7 @@ class Place:
 
 
 class HttpStory:
-    """The world of a seed. `log` tells what happened; `faults` counts what struck."""
+    """The world of a seed, and its runs so far. `log` has a line for each run, with the faults that it met."""
 
     def __init__(self, seed: int, root: Path, source: Place, target: Place) -> None:
         self.seed, self.root, self.source, self.target = seed, root, source, target
@@ -75,7 +75,7 @@ class HttpStory:
             raise ViolationError("\n".join([f"seed {self.seed} over HTTP: {what}", *self.log]))
 
     def run(self, job: str, injector: FaultInjector, faults: Faults) -> dict[str, Any] | None:
-        """One run as a process of its own; None if it was killed."""
+        """Run a job like a process of its own; None if it was killed."""
         self.disk.catalog = b""
         work = self._backup if job == "backup" else self._load
         self.source.sandbox.faults = self.target.sandbox.faults = faults
@@ -89,7 +89,7 @@ class HttpStory:
             if injector.plan.power_cut:
                 self.disk.power_cut(self.rng, self.root / "archive")
                 if (self.root / "archive" / "catalog.db").exists():
-                    Catalog(self.root / "archive").close()  # it catches up with its manifest
+                    Catalog(self.root / "archive").close()  # opening it lets it catch up with its manifest
             return None
         finally:
             self.crash_points += len(injector.trace)
@@ -109,15 +109,15 @@ class HttpStory:
             return await run_load(None, archive, self.mapping(), target=target, uploads=3, stop=injector.stop)
 
     def mapping(self) -> dict[EntityRef, tuple[EntityRef, ...]]:
-        """Each entity with files to one of the target's."""
+        """The mapping of each entity with files to one of the target's."""
         return {of: (to,) for of, to in self.pairs()}
 
     def pairs(self) -> list[tuple[EntityRef, EntityRef]]:
-        """The same as a list."""
+        """The mapping as a list."""
         return mapped(self.root, self.target.sandbox)
 
     def disturbed(self, job: str) -> Iterator[tuple[FaultInjector, Faults]]:
-        """The fault plans of a few runs."""
+        """The faults of a few runs: those of the program, and those of the tracker."""
         for _ in range(self.rng.randint(1, 3)):
             rng = random.Random(self.rng.random())
             plan = FaultPlan(kill_at=rng.randint(1, CRASH_POINTS[job]), power_cut=rng.random() < 0.5)
@@ -134,7 +134,7 @@ class HttpStory:
         return FaultInjector(random.Random(self.seed), NO_FAULTS, self.disk), Faults()
 
     def backups(self) -> None:
-        """Disturbed ones, then one that must complete with the archive of an undisturbed one."""
+        """Disturbed backups, then one that must complete with the same archive as an undisturbed one."""
         sandbox = self.source.sandbox
         for injector, faults in [*self.disturbed("backup"), self.no_faults()]:
             had, seen = self.recorded(), sandbox.downloads.copy()
@@ -153,14 +153,14 @@ class HttpStory:
         self.expect(not verified["problems"], f"verify finds nothing: {verified}")
 
     def recorded(self) -> dict[str, str]:
-        """What the catalog says is stored."""
+        """The hash of each attachment that the catalog calls stored, by id."""
         archive = self.root / "archive"
         if not (archive / "catalog.db").exists() or not rows(archive, HAS_TABLES):
             return {}
         return dict(rows(archive, "SELECT attachment_id, sha256 FROM attachments WHERE status = 'stored'"))
 
     def loads(self) -> None:
-        """Disturbed ones, then one that must complete, with each file at the target once."""
+        """Disturbed loads, then one that must complete, with each file at the target once."""
         for injector, faults in [*self.disturbed("load"), self.no_faults()]:
             summary = self.run("load", injector, faults)
         self.expect(summary and summary["status"] == "complete", f"the last load is complete: {summary}")
@@ -168,7 +168,7 @@ class HttpStory:
 
 
 def simulate_over_http(seed: int, root: Path) -> HttpStory:
-    """The whole story of a seed in a folder of its own; raises `ViolationError`, or `AssertionError` for a target."""
+    """Play the whole story of a seed in the folder `root`; `AssertionError` if a rule is broken."""
     rng = random.Random(f"storm {seed}")
     source, target = FOUR[seed % 4], rng.choice(FOUR)
     world = World.generate(entities=14, attachments=16, median_bytes=600, large_bytes=20_000)

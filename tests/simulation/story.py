@@ -1,7 +1,7 @@
 """One seed: a tracker, a few disturbed runs of each job and one without faults, and what has to hold after each.
 
 Whatever the faults were, the last run leaves the archive and the target as if there had been none; and at no moment
-does the catalog say anything that the disk doesn't hold.
+does the catalog claim anything that the disk doesn't hold.
 
 Beware: a run may end in many honest ways (killed, refused, incomplete). Only what it leaves behind counts.
 """
@@ -40,13 +40,13 @@ MAX_DISTURBED_RUNS = 3
 BACKUP_CRASH_POINTS = ("read ", "attachments_of", "download")
 LOAD_CRASH_POINTS = ("find_attachments", "upload", "read_back")
 ROLLBACK_CRASH_POINTS = ("find_attachments", "read_back", "delete")
-"""Words of the crash points where half of the kills are, so that rare ones are reached."""
+"""Half of the kills are at crash points with one of these words, so that rare ones are reached."""
 _NUMBERED = re.compile(r" \(\d+\)|~\d+|_\d+(?=\.)")
 
 
 @dataclass(slots=True)
 class Story:
-    """The world of one seed, and its runs so far. `log` tells what happened, for whoever has to find out why."""
+    """The world of one seed, and its runs so far. `log` has a line for each run, to find out what went wrong."""
 
     seed: int
     root: Path
@@ -64,7 +64,7 @@ class Story:
             raise ViolationError("\n".join([f"seed {self.seed}: {what}", *self.log]))
 
     def run(self, name: str, work: Coroutine[Any, Any, Any], injector: FaultInjector) -> dict[str, Any] | None:
-        """One run, as a process of its own; None if it did not come to its summary."""
+        """Run a job like a process of its own; None if it did not get as far as its summary."""
         self.source.injector = self.target.injector = injector
         self.disk.catalog = b""
         self.traces.append(injector.trace)
@@ -91,11 +91,11 @@ class Story:
         self.log.append(line)
 
     def _apply_crash(self, injector: FaultInjector) -> None:
-        """What a kill leaves of the catalog is what was committed; what a power cut leaves of the files is less."""
+        """Apply the power cut, if one is planned; it takes what was not flushed. A kill alone takes nothing."""
         if injector.plan.power_cut:
             self.disk.power_cut(self.rng, self.root)
             if (self.root / "catalog.db").exists():
-                Catalog(self.root).close()  # whatever opens it next has it catch up with its manifest
+                Catalog(self.root).close()  # opening the catalog lets it catch up with its manifest
 
 
 def fault_plan(rng: random.Random, crash_points: int, words: Sequence[str]) -> FaultPlan:
@@ -139,7 +139,7 @@ ALTERATIONS: tuple[Callable[[str], str], ...] = (str.upper, lambda name: f"{name
 
 
 def made_odd(target: FaultyTracker, seed: int) -> None:
-    """A third of the targets call files what they like, a third list them late."""
+    """Make the target odd: a third of them rename files, a third list them late."""
     rng = random.Random(f"odd {seed}")
     if rng.random() < 1 / 3:
         target.alters_names = rng.choice(ALTERATIONS)
@@ -149,7 +149,7 @@ def made_odd(target: FaultyTracker, seed: int) -> None:
 
 @contextmanager
 def new_story(seed: int) -> Iterator[Story]:
-    """The world of a seed, in a folder that is swept away afterwards."""
+    """The world of a seed, in a folder that is deleted afterwards."""
     memory = Path("/dev/shm")
     root = Path(tempfile.mkdtemp(prefix="simulation-", dir=memory if memory.is_dir() else None))
     rng = random.Random(seed)
@@ -165,7 +165,7 @@ def new_story(seed: int) -> Iterator[Story]:
 
 
 def simulate(seed: int) -> Story:
-    """The whole story of a seed; raises `ViolationError`."""
+    """Play the whole story of a seed; `ViolationError` if a rule is broken."""
     with new_story(seed) as story:
         before = {to: files_on(story.target, to) for to in story.target.entities}
         backups(story)
@@ -183,12 +183,12 @@ def disturbed(story: Story, crash_points: int, words: Sequence[str] = ("",)) -> 
 
 
 def no_faults(story: Story) -> FaultInjector:
-    """The injector of a run that nothing disturbs."""
+    """The injector of a run without faults."""
     return FaultInjector(random.Random(story.seed), NO_FAULTS, story.disk)
 
 
 def backups(story: Story) -> None:
-    """Disturbed ones, then one that has to complete."""
+    """Disturbed backups, then one that has to complete."""
     size = 30 + 12 * (len(story.source.files) + len(story.source.entities))
     for injector in disturbed(story, size, BACKUP_CRASH_POINTS):
         one_backup(story, injector)
@@ -217,13 +217,13 @@ HAS_TABLES = "SELECT 1 FROM sqlite_master WHERE name = 'attachments'"
 
 
 def archived(root: Path) -> tuple[Any, ...]:
-    """All that an archive says and holds, but for its runs."""
+    """Everything in an archive except its runs: blobs and rows."""
     blobs = {path.name: path.read_bytes() for path in sorted((root / "blobs").glob("*/*"))}
     return blobs, *(rows(root, statement) for statement in SAID)
 
 
 def one_backup(story: Story, injector: FaultInjector) -> dict[str, Any] | None:
-    """One run, and what must hold whenever one has ended."""
+    """One backup, and what must hold after each."""
     lose_the_catalog(story)
     had, seen = recorded(story), Counter(story.source.downloads)
     work = run_backup(story.source, story.root, downloads=4, stop=injector.stop)
@@ -238,17 +238,17 @@ def one_backup(story: Story, injector: FaultInjector) -> dict[str, Any] | None:
     gone = rows(story.root, "SELECT name FROM attachments WHERE status = 'gone'") if has else []
     story.expect(not gone, f"the tracker has them all, and none is called gone: {gone}")
     without_faults = not (injector.plan.network or injector.plan.away or injector.plan.short or injector.plan.ends_at)
-    if summary and without_faults and summary["status"] != "interrupted":  # which leaves what failed before as it is
+    if summary and without_faults and summary["status"] != "interrupted":  # that repeats earlier failures
         story.expect(not summary["failures"], f"no faults, no failures: {summary['failures']}")
     return summary
 
 
 def lose_the_catalog(story: Story) -> None:
-    """Now and then it is gone, or garbage; rebuilt, after a few attempts that are killed, it says the same."""
+    """Now and then, delete or damage the catalog. Rebuilt, after some attempts with faults, it must be the same."""
     catalog = story.root / "catalog.db"
     if story.rng.random() > 0.06 or not catalog.exists() or not kept(story):
         return
-    Catalog(story.root).close()  # what a kill left in the manifest only is applied first
+    Catalog(story.root).close()  # applies what a kill left only in the manifest
     under_way = bool(rows(story.root, "SELECT 1 FROM checkpoints"))
     before = kept(story, crawl_under_way=under_way)
     for ending in ("-wal", "-shm"):
@@ -270,9 +270,9 @@ async def _rebuild(root: Path) -> dict[str, Any]:
 
 
 def kept(story: Story, *, crawl_under_way: bool = False) -> list[Any]:
-    """What a catalog says, but for its runs and checkpoints; nothing if it has no manifest yet.
+    """The rows of a catalog, except runs and checkpoints; none if it has no manifest yet.
 
-    What a crawl has seen again (`last_run`) is known to the journal once that has ended.
+    What a crawl has seen again (`last_run`) gets into the journal when the crawl ends, so it is left out before.
     """
     if not rows(story.root, "SELECT 1 FROM sqlite_master WHERE name = 'settings'"):
         return []
@@ -297,7 +297,7 @@ def kept(story: Story, *, crawl_under_way: bool = False) -> list[Any]:
 
 
 def recorded(story: Story) -> dict[str, tuple[str, str]]:
-    """What the catalog says is stored; each blob is held against the disk."""
+    """Name and hash of each attachment that the catalog calls stored, by id; each blob must be sound on disk."""
     if not (story.root / "catalog.db").exists() or not rows(story.root, HAS_TABLES):
         return {}
     found = {}
@@ -311,7 +311,7 @@ def recorded(story: Story) -> dict[str, tuple[str, str]]:
 
 
 def loads(story: Story) -> None:
-    """Disturbed ones, then one that has to complete, then one that has nothing to do."""
+    """Disturbed loads, then one that has to complete, then one that has nothing to do."""
     theirs = {to: files_on(story.target, to) for to in story.target.entities}
     for injector in disturbed(story, 20 + 14 * len(story.source.files), LOAD_CRASH_POINTS):
         one_load(story, injector)
@@ -325,7 +325,7 @@ def loads(story: Story) -> None:
 
 
 def one_load(story: Story, injector: FaultInjector, **how: Any) -> dict[str, Any] | None:
-    """One run; what it says is uploaded is at the target."""
+    """One load; every upload that is recorded as arrived must be at the target."""
     lose_the_catalog(story)
     target = RetryingTarget(MemoryTarget(story.target), PATIENCE)
     how = {"target": target, "uploads": 2, "look_again": 1.0, "stop": injector.stop, **how}
@@ -339,7 +339,7 @@ def one_load(story: Story, injector: FaultInjector, **how: Any) -> dict[str, Any
 
 
 def exactly_once(story: Story, theirs: dict[Any, Any]) -> None:
-    """Each mapped file is at each of its targets once, beside what was there before and is not the same."""
+    """Each mapped file must be at each of its targets once, beside other files that were there before."""
     for of, targets in story.mapping.items():
         wanted = named(story.source, of)
         for to in targets:
@@ -353,24 +353,24 @@ def exactly_once(story: Story, theirs: dict[Any, Any]) -> None:
 
 
 def altered(target: MemoryTracker, named_one: str) -> str:
-    """A name and its content, as the target calls it."""
+    """A name and its content, with the name that the target gives it."""
     name, rest = named_one.split(" ", 1)
     return f"{target.alters_names(name)} {rest}"
 
 
 def named(tracker: MemoryTracker, ref: EntityRef) -> Counter[str]:
-    """Name (without the number that makes it unique at the target) and content of what is on an entity."""
+    """The files on an entity: name, without the number that makes it unique at the target, and content."""
     found = files_on(tracker, ref).elements()
     return Counter(f"{_NUMBERED.sub('', name).replace('/', '_')} {brief(content)}" for name, content, _ in found)
 
 
 def brief(content: bytes) -> str:
-    """What tells contents apart, in a few characters."""
+    """A few characters that differ for different contents."""
     return f"{len(content)} bytes {sha256(content).hexdigest()[:6]}"
 
 
 def rollbacks(story: Story, before: dict[Any, Any]) -> None:
-    """Disturbed ones, then one that has to complete; the target is as it was."""
+    """Disturbed rollbacks, then one that has to complete; the target must be what it was before the loads."""
     for injector in disturbed(story, 15 + 8 * story.target.uploads, ROLLBACK_CRASH_POINTS):
         one_rollback(story, injector)
     summary = one_rollback(story, no_faults(story))
@@ -380,12 +380,7 @@ def rollbacks(story: Story, before: dict[Any, Any]) -> None:
 
 
 def one_rollback(story: Story, injector: FaultInjector) -> dict[str, Any] | None:
-    """One run."""
+    """One rollback."""
     lose_the_catalog(story)
     target = RetryingTarget(MemoryTarget(story.target), PATIENCE)
     return story.run("rollback", run_rollback(story.target, story.root, target=target, stop=injector.stop), injector)
-
-
-def same_trace(seed: int) -> bool:
-    """Whether a seed gives the same runs each time."""
-    return simulate(seed).traces == simulate(seed).traces

@@ -31,7 +31,7 @@ from tests.unit.test_load import assert_exactly_once
 
 
 def tiny_tracker() -> MemoryTracker:
-    """Enough of everything to pass every crash point: both ways of listing, large and equal files, nobody's file."""
+    """Enough to pass every crash point: both ways of listing, large and equal files, a file without an owner."""
     tracker = MemoryTracker(page_size=2)
     for number, kind in enumerate(["Bug", "Story", "Bug", "Story"]):
         owner = tracker.add(kind)
@@ -179,7 +179,7 @@ def test_a_load_killed_at_any_step_puts_every_file_there_exactly_once(tmp_path):
 
 
 def twin_with_files_of_others(source: MemoryTracker, state: Path):
-    """The target as it was before a load, then as `state` says; the mapping; and the files that were there before."""
+    """A target with files of its own and those that `state` holds, the mapping, and the target's own files."""
     target = MemoryTracker()
     mapping = {ref: (target.add("Issue"),) for ref in source.entities}
     for (to,) in mapping.values():
@@ -191,7 +191,7 @@ def twin_with_files_of_others(source: MemoryTracker, state: Path):
 
 
 def undoing(source: MemoryTracker, root: Path, state: Path, job: str):
-    """A load, or a rollback, for `in_child`."""
+    """Work for `in_child`: a load or a rollback."""
 
     async def work(steps):
         target, mapping, _ = twin_with_files_of_others(source, state)
@@ -205,7 +205,7 @@ def undoing(source: MemoryTracker, root: Path, state: Path, job: str):
 
 
 def killed_rollbacks(source: MemoryTracker, folder: Path):
-    """For each step that is tried, an archive and a target whose rollback was killed there; at 0 none was."""
+    """Archive and target after a rollback that was killed, for each step that is tried; first, without a rollback."""
     whole, saved = folder / "whole", folder / "whole.state"
     asyncio.run(run_backup(source, whole))
     assert in_child(undoing(source, whole, saved, "load"), die_at=0)[0] == DONE

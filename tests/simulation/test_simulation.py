@@ -1,4 +1,4 @@
-"""Seeds that hold, and defects that don't: see `tests/simulation`."""
+"""Seeds in which every rule holds, and defects that must break one: see `tests/simulation`."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ MAX_SEEDS_PER_MUTANT = 600
 
 
 def logs_of(seeds: Iterable[int]) -> str:
-    """What happened in the runs of these seeds, which all hold."""
+    """The log of the runs of these seeds, which all have to hold."""
     return "\n".join(line for seed in seeds for line in simulate(seed).log)
 
 
 @pytest.mark.timeout(300)
 def test_whatever_happens_nothing_is_lost_and_nothing_done_twice():
-    """A violation tells its seed: python -m tests.simulation --seeds N. Every kind of crash point and end is met."""
+    """A violation names its seed: python -m tests.simulation --seeds N. Every kind of crash point and end occurs."""
     log = in_a_process(logs_of, range(SEEDS))
     for crash_point in ("begin", "commit", "committed", "create", "write_all", "sync_files", "rename", "sync_folders"):
         assert re.search(rf"killed at crash point \d+, (before |after )?{crash_point};", log), crash_point
@@ -74,7 +74,7 @@ def test_a_seed_gives_the_same_run_in_every_process():
 
 
 def logs_over_http(seeds: Iterable[int], root: Path) -> str:
-    """The same over HTTP."""
+    """The log of the runs of these seeds over HTTP."""
     return "\n".join(line for seed in seeds for line in simulate_over_http(seed, root / str(seed)).log)
 
 
@@ -92,7 +92,7 @@ def test_whatever_happens_over_http_nothing_is_lost_or_done_twice(tmp_path):
 
 
 def violation_by(mutant: str) -> str:
-    """What the first seed that notices a defect says of it; "" if none does."""
+    """The violation that the first seed finds with this defect; empty if none finds any."""
     with MUTANTS[mutant]():
         for seed in (FOUND_BY.get(mutant, 0), *range(MAX_SEEDS_PER_MUTANT)):
             try:

@@ -1,4 +1,4 @@
-"""Some weeks of nightly backups; `python -m tests.simulation.year` has the whole year."""
+"""Some weeks of nightly backups; `python -m tests.simulation.year` plays the whole year."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A year of nightly backups in a few minutes: the tracker lives, things fail, runs are killed, retention is on.
+"""A year of nightly backups in a few minutes: the tracker changes, files fail, runs are killed, snapshots are pruned.
 
     python -m tests.simulation.year [--nights 365] [--attachments 20000] [--seed 1]
 
@@ -7,7 +7,7 @@ then run again; after it comes a prune, which may be killed, too. A model rememb
 complete backup. At the end every snapshot that is kept must be what the model says, with its bytes, also after the
 catalog was lost and rebuilt; and the archive must hold exactly what these snapshots need.
 
-The clock that dates the snapshots is the simulation's; everything else is the program as it is.
+The clock that dates the snapshots is the simulation's; everything else is the unchanged program.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class KilledError(BaseException):
 
 
 class IndexedTracker(MemoryTracker):
-    """A tracker of many files that lists them in the order of their entities without a search."""
+    """A tracker with indexes, so that many files are listed quickly."""
 
     def refresh(self) -> None:
         """Make the indexes anew, after changes."""
@@ -95,7 +95,7 @@ class Year:
         return (START + timedelta(days=self.night)).isoformat(timespec="seconds")
 
     def change(self, share: float) -> None:
-        """Change so many of the files, each in one way, and some of the entities' titles."""
+        """Remove, add, rename, move or replace up to this share of the files."""
         tracker, rng = self.tracker, self.rng
         self.fresh = []
         files, entities = list(tracker.files), list(tracker.entities)
@@ -116,7 +116,7 @@ class Year:
         tracker.refresh()
 
     async def live(self, share: float) -> None:
-        """One day and one night."""
+        """One day and one night: change the tracker, back it up until that completes, prune."""
         self.change(share)
         while (await self._backup()) != "complete":
             pass
@@ -154,7 +154,7 @@ class Year:
 
     @contextmanager
     def _perhaps_killed(self, chance: float) -> Iterator[None]:
-        """With this chance the program ends at some transaction, and does nothing more."""
+        """With this chance the program ends at one of its first transactions."""
         left = self.rng.randint(0, 12) if self.rng.random() < chance else -1
         real, steps = CatalogDatabase.transaction, count()
 
@@ -174,14 +174,14 @@ class Year:
                 self.kills += 1
 
     def held(self) -> list[Snapshot]:
-        """The snapshots of the archive. A prune that was killed may have forgotten some that the model has still."""
+        """The snapshots of the archive. The model forgets those that a killed prune has forgotten."""
         with closing(Catalog(self.root, read_only=True)) as catalog:
             found = catalog.snapshots.all()
         self.expected = {each.run: self.expected[each.run] for each in found}
         return found
 
     def check(self) -> None:
-        """Every snapshot is what the model says, and the archive holds what they need and nothing else."""
+        """Every snapshot must be what the model says, and the archive hold what they need and nothing else."""
         needed = {sha256 for (sha256,) in rows(self.root, "SELECT sha256 FROM attachments WHERE status = 'stored'")}
         for each in self.held():
             wanted = self.expected[each.run]
@@ -199,13 +199,13 @@ class Year:
             assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
 
     def lose_the_catalog(self) -> None:
-        """The catalog is gone; it is rebuilt from the journal."""
+        """Delete the catalog and rebuild it from the journal."""
         for path in self.root.glob("catalog.db*"):
             path.unlink()
         assert rebuild(Archive(self.root)).as_json()["status"] == "complete"
 
     def story(self) -> str:
-        """How far it is, in a line."""
+        """The state so far, in a line."""
         return (
             f"night {self.night}: {len(self.tracker.files)} files, {len(self.expected)} snapshots, {self.kills} kills, "
             f"{self.failures} failures, {self.size_of_records() / 1e6:.1f} MB of catalog and journal"
@@ -217,7 +217,7 @@ class Year:
 
 
 def begun(root: Path, seed: int, attachments: int) -> Year:
-    """A year that begins with so many files, three for each entity."""
+    """A year that begins with this many attachments, three for each entity."""
     rng, tracker = random.Random(seed), IndexedTracker(page_size=500, asked=())
     for _ in range(attachments // 3 + 1):
         owner = tracker.add("Bug", title="a bug")
@@ -228,7 +228,7 @@ def begun(root: Path, seed: int, attachments: int) -> Year:
 
 
 async def lived(year: Year, nights: int, share: float, said: Any = lambda _: None) -> None:
-    """Live through these nights, and check everything at the end."""
+    """Live through this many nights, and check everything at the end."""
     with patch.object(runs, "now", year.now), patch.object(snapshots, "now", year.now):
         for _ in range(nights):
             await year.live(share)
@@ -249,15 +249,15 @@ async def lived(year: Year, nights: int, share: float, said: Any = lambda _: Non
 
 
 def main() -> None:
-    """The program."""
+    """Play a year."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     for name, default in (("nights", 365), ("attachments", 20_000), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with TemporaryDirectory() as folder:
-        year = begun(Path(folder) / "archive", asked.seed, asked.attachments)
+        year = begun(Path(folder) / "archive", options.seed, options.attachments)
         began = time.monotonic()
-        asyncio.run(lived(year, asked.nights, 0.01, _say))
+        asyncio.run(lived(year, options.nights, 0.01, _say))
         _say(f"{year.story()}; every snapshot with its bytes, also after a rebuild; {time.monotonic() - began:.0f} s")
 
 

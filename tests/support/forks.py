@@ -1,4 +1,4 @@
-"""Processes that are forked from one without threads, with what most of them need loaded.
+"""Processes forked from a server process that has no threads and has loaded the modules that most of them need.
 
 A fork of the process that runs the tests could inherit a lock that one of its threads holds.
 """
@@ -16,7 +16,7 @@ FORKS.set_forkserver_preload(["tests.support.dying", "tests.simulation.mutants",
 
 
 def in_a_process(work: Callable[..., Any], *arguments: object) -> Any:
-    """What the work returns, done in a process of its own: what killed runs leave open ends with it."""
+    """The result of the work, done in a process of its own, which closes what killed runs leave open."""
     silence = {"initializer": warnings.simplefilter, "initargs": ("ignore",)}
     with ProcessPoolExecutor(1, mp_context=FORKS, **silence) as pool:
         return pool.submit(work, *arguments).result()

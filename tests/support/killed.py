@@ -1,8 +1,8 @@
-"""Work in a child process that dies at its n-th step, as SIGKILL would end it.
+"""Runs work in a child process that dies at its n-th step, as SIGKILL would end it.
 
 The child is a fork of this process and ends itself with `_exit`, so no cleanup runs. Steps are the crash points: before
-and after each verb of the tracker, each flush to disk, each rename, each commit. The target outlives its client: it is
-written to disk at each upload.
+and after each verb of the tracker, each flush to disk, each rename, each commit. The target outlives its client,
+because it is written to disk at each upload.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.parts import FULL
 DIED = 9
 DONE = 0
 STRIDE = 1 if FULL else 4
-"""For a quick answer not every step: `tests/simulation` kills at all of them, by chance."""
+"""Every how many steps a child is killed. To be quick not at each: `tests/simulation` kills at random ones."""
 
 
 class Steps:
@@ -51,7 +51,7 @@ class Steps:
 
 
 def with_steps(steps: Steps) -> None:
-    """Put steps at the crash points of disk and database; only ever called in a child."""
+    """Put steps at the crash points of disk and database. Only for a child: nothing is put back."""
     for name in ("sync_files", "sync_folders", "write_file", "rename", "write_at"):
         setattr(disk, name, steps.around(getattr(disk, name)))
     CatalogDatabase.transaction = _stepping_transactions(steps, CatalogDatabase.transaction)
@@ -69,7 +69,7 @@ def _stepping_transactions(steps: Steps, writing):
 
 
 class LastingTarget(MemoryTarget):
-    """A target whose state is on disk before it answers, and which can be killed on both sides of accepting."""
+    """A target that writes its state to disk before it answers. There are steps before and after each change."""
 
     def __init__(self, tracker: MemoryTracker, path: Path, steps: Steps) -> None:
         super().__init__(tracker)
@@ -100,7 +100,7 @@ class LastingTarget(MemoryTarget):
 
 
 def in_child(work, die_at: int) -> tuple[int, int]:
-    """Run the work in a child that dies at a step; gives its exit code and how many steps it took."""
+    """Run the work in a child that dies at a step (0: never); its exit code, and its steps if it came to the end."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -111,19 +111,19 @@ def in_child(work, die_at: int) -> tuple[int, int]:
             asyncio.run(work(steps))
             os.write(writing, str(steps.count).encode())
             code = DONE
-        except BaseException:  # noqa: BLE001 - the child says what broke, whatever it is
+        except BaseException:  # noqa: BLE001 - it is printed here, because the parent sees only the exit code
             traceback.print_exc()
         finally:
             os._exit(code)
     os.close(writing)
-    said = os.read(reading, 100)
+    count = os.read(reading, 100)
     os.close(reading)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), int(said or 0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), int(count or 0)
 
 
 def restore(target: MemoryTracker, state: Path) -> None:
     """Give a target the files that a `LastingTarget` wrote to disk, if it did."""
     if state.exists():
-        found = pickle.loads(state.read_bytes())
-        target.files, target.content, target.uploads = found["files"], found["content"], found["uploads"]
-        target._next = itertools.count(1 + max(map(int, [*found["files"], "100"])))
+        saved = pickle.loads(state.read_bytes())
+        target.files, target.content, target.uploads = saved["files"], saved["content"], saved["uploads"]
+        target._next = itertools.count(1 + max(map(int, [*saved["files"], "100"])))

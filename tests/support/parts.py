@@ -27,11 +27,11 @@ from migrator.store.catalog import Catalog
 from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
 
 FULL = not {"CI", "MIGRATOR_SLOW"}.isdisjoint(os.environ)
-"""Whether tests that go through many cases of one kind go through all of them, or, for a quick answer, through some."""
+"""Whether tests that repeat the same steps for many cases take all of them, or only some to be quick."""
 
 
 async def no_wait(_: float) -> None:
-    """A backoff that costs nothing."""
+    """A backoff that takes no time."""
     await asyncio.sleep(0)
 
 
@@ -39,7 +39,7 @@ PATIENCE = RetryPolicy(retries=3, sleep=no_wait)
 
 
 def small_tracker(entities: int = 12, page_size: int = 4) -> MemoryTracker:
-    """Stories that must be asked, bugs listed with their files, a file that nothing owns; equal names and bytes."""
+    """Stories whose files must be asked for, bugs listed with theirs, a file without owner; equal names and bytes."""
     tracker = MemoryTracker(page_size=page_size)
     for number in range(entities):
         owner = tracker.add("Story" if number % 3 == 0 else "Bug", title=f"entity {number}")
@@ -119,13 +119,13 @@ async def run_verify(root: Path, portion: Portion = WHOLE) -> dict[str, Any]:
 
 
 def rows(root: Path, statement: str) -> list[tuple[Any, ...]]:
-    """What another program sees in the catalog."""
+    """The rows that another program reads from the catalog."""
     with sqlite3.connect(root / "catalog.db") as db:
         return db.execute(statement).fetchall()
 
 
 def overwrite(path: Path, content: bytes) -> None:
-    """Damage a file, which may be a blob, to which nobody may write."""
+    """Replace the content of a file and keep its mode, also that of a blob, which is read-only."""
     mode = path.stat().st_mode if path.exists() else 0o600
     path.touch()
     path.chmod(0o600)
@@ -134,20 +134,20 @@ def overwrite(path: Path, content: bytes) -> None:
 
 
 def stored(root: Path) -> dict[str, tuple[str, str]]:
-    """Attachment id to name and hash, as recorded; every blob is there and is what its name says."""
-    found = {}
+    """Name and hash of each stored attachment, by id, as recorded. Fails if a blob is missing or damaged."""
+    files = {}
     for id_, name, sha256 in rows(root, "SELECT attachment_id, name, sha256 FROM attachments WHERE status = 'stored'"):
         content = (root / "blobs" / sha256[:2] / sha256).read_bytes()
         assert hashlib.sha256(content).hexdigest() == sha256
-        found[id_] = (name, sha256)
-    db = {sha256 for (sha256,) in rows(root, "SELECT sha256 FROM blobs")}
-    disk = {path.name for path in (root / "blobs").glob("*/*")}
-    assert db <= disk
-    return found
+        files[id_] = (name, sha256)
+    recorded = {sha256 for (sha256,) in rows(root, "SELECT sha256 FROM blobs")}
+    on_disk = {path.name for path in (root / "blobs").glob("*/*")}
+    assert recorded <= on_disk
+    return files
 
 
 def expected(tracker: MemoryTracker) -> dict[str, tuple[str, str]]:
-    """The same, of what the tracker really holds."""
+    """Name and hash of each attachment that the tracker holds, by id; what `stored` should return."""
     return {id_: (file.name, hashlib.sha256(tracker.content[id_]).hexdigest()) for id_, file in tracker.files.items()}
 
 

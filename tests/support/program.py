@@ -1,7 +1,7 @@
-"""The command line in this process or in one of its own, and configurations that point it at embedded trackers.
+"""Runs the command line, in this process or in one of its own, and writes configurations for embedded trackers.
 
-`run` takes half a second less than a process does. What asks for signals, a kill, a terminal, another folder or other
-limits gets a process: `start`, or `run_process`.
+`run` is half a second faster than a process. Tests that need signals, a kill, a terminal, another folder or other
+limits use a process: `start`, or `run_process`.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class Finished:
     @property
     def document(self) -> dict[str, Any]:
         """The one JSON document on stdout; fails if there is anything else."""
-        found = json.loads(self.out)
-        assert isinstance(found, dict)
+        document = json.loads(self.out)
+        assert isinstance(document, dict)
         assert self.out.count("\n") == 1, "one line, one document"
-        check_document(found)
-        return found
+        check_document(document)
+        return document
 
 
 async def start(*arguments: object, env: dict[str, str] | None = None, **how: Any) -> asyncio.subprocess.Process:
-    """Start `python -m migrator ...`; this loop goes on serving."""
+    """Start `python -m migrator ...` as a process."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -65,7 +65,7 @@ async def start(*arguments: object, env: dict[str, str] | None = None, **how: An
 
 
 async def ended(process: asyncio.subprocess.Process, within: float = 60) -> Finished:
-    """Wait for its end; it is killed if that takes too long."""
+    """Wait until the process ends; kill it if that takes too long."""
     try:
         out, err = await asyncio.wait_for(process.communicate(), within)
     except BaseException:
@@ -96,23 +96,23 @@ async def run(*arguments: object, within: float = 60) -> Finished:
     return await asyncio.wait_for(result, within)
 
 
-def _run_here(words: list[str]) -> Finished:
+def _run_here(arguments: list[str]) -> Finished:
     with _ONE_AT_A_TIME, _process_state_kept(), Path(os.devnull).open(encoding="utf-8") as nothing:
         out, err = _Stream(), _Stream()
         with patch.multiple(sys, stdin=nothing, stdout=out, stderr=err), patch.dict(os.environ, SURROUNDINGS):
             try:
-                main(words)
+                main(arguments)
             except SystemExit as end:
                 return Finished(int(end.code or 0), out.text(), err.text())
         raise AssertionError("main() ends with a status")
 
 
 _ONE_AT_A_TIME = threading.Lock()
-"""Held by the run that has the standard streams, the umask and the log."""
+"""Held by the run that uses the standard streams, the umask and the log, which belong to the whole process."""
 
 
 class _Stream(io.TextIOWrapper):
-    """A standard stream of a run. What the main thread writes is the test's own, such as the log of a sandbox."""
+    """A standard stream of a run. It ignores what the main thread writes: the test itself, or the log of a sandbox."""
 
     def __init__(self) -> None:
         self._written = _Written()
@@ -130,12 +130,12 @@ class _Written(io.BytesIO):
 
 @contextmanager
 def _process_state_kept() -> Iterator[None]:
-    """What a program may change about its process, as it is the only one there, is put back."""
+    """Restore what a program changes in its process: log, open files, garbage collection, umask."""
     log, ours = logging.getLogger(), logging.getLogger("migrator")
     handlers, levels = log.handlers[:], (log.level, ours.level)
     files, collecting, umask = resource.getrlimit(resource.RLIMIT_NOFILE), gc.get_threshold(), os.umask(0o022)
     os.umask(umask)
-    log.handlers[:] = []  # or they would be closed
+    log.handlers[:] = []  # the program would close them
     try:
         yield
     finally:
@@ -150,7 +150,7 @@ def _process_state_kept() -> Iterator[None]:
 
 
 async def kill(process: asyncio.subprocess.Process) -> bool:
-    """SIGKILL; true if it was alive and died of it."""
+    """Send SIGKILL; True if the process was alive and died of it."""
     if process.returncode is None:
         with suppress(ProcessLookupError):
             process.kill()
@@ -175,7 +175,10 @@ def configure(
     twins: bool = True,
     **sections: dict[str, Any],
 ) -> Path:
-    """Write `migration.toml` for sandboxes, and a mapping onto the twin entities, if any; secrets stand in files."""
+    """Write `migration.toml` for sandboxes, with the secrets in files; and a mapping to the same entities, if `twins`.
+
+    A keyword is a section (`source__options` is `[source.options]`), or more keys of `source`, `target` or `limits`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     lines = ['archive = "archive"', *_tracker(folder, "source", source, auth)]
     if target is not None:
@@ -186,9 +189,9 @@ def configure(
     for name, keys in {"limits": {}, **sections}.items():
         section = name.replace("__", ".")
         values = {**limits, **keys} if name == "limits" else keys
-        if name in {"source", "target"}:  # further keys of a section that is there already
-            place = lines.index(f"[{name}]") + 1
-            lines[place:place] = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        if name in {"source", "target"}:  # these sections are there already
+            start = lines.index(f"[{name}]") + 1
+            lines[start:start] = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
         else:
             lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
     path = folder / "migration.toml"
@@ -197,16 +200,16 @@ def configure(
 
 
 SKIP_IMAGES = {"inline_images": "skip"}
-"""Options of a source: images inside of texts are not files of their own."""
+"""Options of a source: images inside texts don't count as files."""
 
 
 def config_of(folder: Path, source: Sandbox, target: Sandbox | None = None, **sections: Any) -> Path:
-    """A configuration with `SKIP_IMAGES`, unless it says otherwise."""
+    """A configuration as by `configure`, with `SKIP_IMAGES` unless `source__options` is given."""
     return configure(folder, source, target, **{"source__options": SKIP_IMAGES, **sections})
 
 
 def catalog(root: Path, statement: str) -> list[tuple[Any, ...]]:
-    """What the catalog says, also while a run writes to it."""
+    """Rows of the catalog, also while a run writes to it."""
     with closing(sqlite3.connect(f"file:{root / 'catalog.db'}?mode=ro", uri=True)) as db:
         return db.execute(statement).fetchall()
 
@@ -233,9 +236,9 @@ def _map_twins(path: Path, source: Sandbox, target: Sandbox) -> None:
 
 
 async def process_and_peak(process: asyncio.subprocess.Process) -> tuple[int, int]:
-    """Exit status and peak resident memory in bytes, watched from outside.
+    """Exit status and peak resident memory in bytes, read from /proc.
 
-    The kernel's own figure for a child (`ru_maxrss`) counts what its parent had when it was forked, too.
+    The kernel's own figure for a child (`ru_maxrss`) includes the memory that its parent had when it was forked.
     """
     status, peak = Path(f"/proc/{process.pid}/status"), 0
     ended = asyncio.ensure_future(process.wait())

@@ -1,4 +1,4 @@
-"""A real Redmine as its own API shows it: what tests seed it with and hold it against. Nothing of ours in between."""
+"""A real Redmine, read and filled through its own API without any code of the program: the truth for tests."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ URL = os.environ.get("MIGRATOR_REDMINE_URL", "").rstrip("/")
 KEY = os.environ.get("MIGRATOR_REDMINE_KEY", "")
 USER = os.environ.get("MIGRATOR_REDMINE_USER", "")
 PASSWORD = os.environ.get("MIGRATOR_REDMINE_PASSWORD", "")
-"""Of an administrator; only to make a custom field, which the API can't."""
+"""User and password of an administrator, for what the API can't do, such as making a custom field."""
 CLOSED = 5
-"""The status `Closed` of Redmine's default data."""
+"""The id of the status `Closed` in Redmine's default data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class There:
-    """A file as the server gives it."""
+class ServerFile:
+    """A file as the server lists it, with the hash of its content."""
 
     id: str
     name: str
@@ -48,8 +48,8 @@ class There:
     description: str
 
 
-def seen(files: Iterable[There]) -> Counter[tuple[str, int, str, str]]:
-    """What two copies of the same files have in common, twins counted."""
+def comparable(files: Iterable[ServerFile]) -> Counter[tuple[str, int, str, str]]:
+    """The files without their ids, counted, to compare two copies of them."""
     return Counter((file.name, file.size, file.sha256, file.description) for file in files)
 
 
@@ -58,11 +58,11 @@ def digest(content: bytes) -> str:
 
 
 class Redmine:
-    """One session with the server; it may delete what it made."""
+    """One session with the server."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession
-        self._turns = asyncio.Semaphore(1)  # a server with one thread is several times slower with two connections
+        self._lock = asyncio.Lock()  # a server with one thread is several times slower with two connections
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(headers={"X-Redmine-API-Key": KEY})
@@ -72,7 +72,7 @@ class Redmine:
         await self._session.close()
 
     async def call(self, method: str, path: str, **options: Any) -> Any:
-        async with self._turns, self._session.request(method, f"{URL}/{path}", **options) as answer:
+        async with self._lock, self._session.request(method, f"{URL}/{path}", **options) as answer:
             assert answer.status < 300, f"{method} {path}: {answer.status} {await answer.text()}"
             return await answer.json() if answer.status != 204 and answer.content_length else None
 
@@ -102,12 +102,12 @@ class Redmine:
         await self.call("PUT", f"issues/{number}.json", json={"issue": {"status_id": CLOSED}})
 
     async def upload(self, file: Sent) -> dict[str, str]:
-        """Bytes against a token, which a change of an issue then names."""
+        """Send the bytes; returns the token and the facts that a change of an issue then names."""
         headers, data = {"Content-Type": "application/octet-stream"}, io.BytesIO(file.content)
         name = {"filename": file.name}
-        made = await self.call("POST", "uploads.json", params=name, headers=headers, data=data)
-        about = {"description": file.description, "content_type": file.media_type}
-        return {"token": made["upload"]["token"], **name, **about}
+        answer = await self.call("POST", "uploads.json", params=name, headers=headers, data=data)
+        facts = {"description": file.description, "content_type": file.media_type}
+        return {"token": answer["upload"]["token"], **name, **facts}
 
     async def wiki_page(self, project: str, title: str, files: Iterable[Sent]) -> None:
         uploads = [await self.upload(file) for file in files]
@@ -124,76 +124,77 @@ class Redmine:
         return str((await self.call("POST", f"projects/{project}/versions.json", json=draft))["version"]["id"])
 
     async def project_file(self, project: str, file: Sent, version: str = "") -> None:
-        told = await self.upload(file) | ({"version_id": version} if version else {})
-        await self.call("POST", f"projects/{project}/files.json", json={"file": told})
+        draft = await self.upload(file) | ({"version_id": version} if version else {})
+        await self.call("POST", f"projects/{project}/files.json", json={"file": draft})
 
     async def file_field(self, number: str, field: str, file: Sent) -> None:
-        """A file as the value of a custom field of an issue."""
+        """Set a custom field of an issue to a file."""
         value = {"id": field, "value": {"token": (await self.upload(file))["token"]}}
         await self.call("PUT", f"issues/{number}.json", json={"issue": {"custom_fields": [value]}})
 
-    async def shut(self, project: str) -> None:
+    async def close_project(self, project: str) -> None:
         await self.call("PUT", f"projects/{project}/close.json")
 
-    async def files_in(self, project: str) -> dict[str, list[There]]:
-        """Every issue of a project, open or closed, with every file, downloaded."""
-        found: dict[str, list[There]] = {}
+    async def files_in(self, project: str) -> dict[str, list[ServerFile]]:
+        """The files of each issue of a project, open or closed; all are downloaded."""
+        files: dict[str, list[ServerFile]] = {}
         query = {"project_id": project, "status_id": "*", "include": "attachments", "sort": "id", "limit": "100"}
         while True:
-            page = await self.call("GET", "issues.json", params={**query, "offset": str(len(found))})
+            page = await self.call("GET", "issues.json", params={**query, "offset": str(len(files))})
             for issue in page["issues"]:
-                found[str(issue["id"])] = await asyncio.gather(*map(self._download, issue["attachments"]))
-            if len(found) >= page["total_count"]:
-                return found
+                files[str(issue["id"])] = await asyncio.gather(*map(self._download, issue["attachments"]))
+            if len(files) >= page["total_count"]:
+                return files
 
-    async def _download(self, file: dict[str, Any]) -> There:
-        async with self._turns, self._session.get(f"{URL}/attachments/download/{file['id']}") as answer:
+    async def _download(self, file: dict[str, Any]) -> ServerFile:
+        async with self._lock, self._session.get(f"{URL}/attachments/download/{file['id']}") as answer:
             assert answer.status == 200
             content = await answer.read()
         assert len(content) == file["filesize"]
-        return There(str(file["id"]), file["filename"], len(content), digest(content), file["description"] or "")
+        return ServerFile(str(file["id"]), file["filename"], len(content), digest(content), file["description"] or "")
 
 
 @asynccontextmanager
 async def _administrator() -> AsyncIterator[aiohttp.ClientSession]:
-    """Logged in as people are."""
+    """A session that is logged in by the login page."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
-        await _submit(session, "login", "login", {"username": USER, "password": PASSWORD})
+        await _submit(session, "login", "login", {"username": USER, "password": PASSWORD}.items())
         yield session
 
 
 @asynccontextmanager
 async def api_switched_off() -> AsyncIterator[None]:
-    """On again at the end."""
+    """Switch the API off, and on again at the end."""
     async with _administrator() as session:
-        await _submit(session, "settings", "settings/edit?tab=api", {"settings[rest_api_enabled]": "0"})
+        await _submit(session, "settings", "settings/edit?tab=api", {"settings[rest_api_enabled]": "0"}.items())
         try:
             yield
         finally:
-            await _submit(session, "settings", "settings/edit?tab=api", {"settings[rest_api_enabled]": "1"})
+            await _submit(session, "settings", "settings/edit?tab=api", {"settings[rest_api_enabled]": "1"}.items())
 
 
 @asynccontextmanager
 async def field_for_files() -> AsyncIterator[str]:
-    """A custom field of issues, of the format "File"; gone at the end. Made as people make one: by its page."""
+    """The id of a custom field of issues with the format "File", made by its page and deleted at the end."""
     async with _administrator() as session:
         name, form = f"e2e-{secrets.token_hex(6)}", "custom_fields/new?type=IssueCustomField"
         trackers = [("custom_field[tracker_ids][]", str(number)) for number in (1, 2, 3)]
-        about = [("custom_field[name]", name), ("custom_field[field_format]", "attachment")]
-        about += [("type", "IssueCustomField"), ("custom_field[is_for_all]", "1"), *trackers]
-        await _submit(session, form, "custom_fields.html", about)
+        values = [("custom_field[name]", name), ("custom_field[field_format]", "attachment")]
+        values += [("type", "IssueCustomField"), ("custom_field[is_for_all]", "1"), *trackers]
+        await _submit(session, form, "custom_fields.html", values)
         key = {"X-Redmine-API-Key": KEY}
         async with session.get(f"{URL}/custom_fields.json", headers=key) as answer:
             fields = (await answer.json())["custom_fields"]
         number = next(str(field["id"]) for field in fields if field["name"] == name)
         yield number
-        await _submit(session, "custom_fields", f"custom_fields/{number}", {"_method": "delete"})
+        await _submit(session, "custom_fields", f"custom_fields/{number}", {"_method": "delete"}.items())
 
 
-async def _submit(session: aiohttp.ClientSession, page: str, to: str, told: Any) -> None:
+async def _submit(session: aiohttp.ClientSession, page: str, to: str, values: Iterable[tuple[str, str]]) -> None:
+    """Submit the form of a page, with the token that it contains."""
     async with session.get(f"{URL}/{page}") as answer:
         token = re.search(r'name="csrf-token" content="([^"]*)"', await answer.text())
     assert token, f"no form at {page}"
-    fields = [("authenticity_token", html.unescape(token[1])), *(told.items() if isinstance(told, dict) else told)]
+    fields = [("authenticity_token", html.unescape(token[1])), *values]
     async with session.post(f"{URL}/{to}", data=fields, allow_redirects=False) as answer:
         assert answer.status == 302, f"{to}: {answer.status}"

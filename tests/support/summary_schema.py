@@ -49,21 +49,21 @@ def _validator() -> jsonschema.Draft202012Validator:
 
 
 def check_document(document: dict[str, Any]) -> None:
-    """Raise `jsonschema.ValidationError` unless a document is what the schema that ships says of it."""
+    """Raise `jsonschema.ValidationError` unless a document fits the schema that ships in the package."""
     _validator().validate(document)
 
 
-def made() -> dict[str, Any]:
-    """The whole schema: a document is that of one command, or says why there is none."""
-    classes = {name: each for name, each in vars(summary).items() if dataclasses.is_dataclass(each)}
-    commands = {name: each for name, each in classes.items() if issubclass(each, Summary) and hasattr(each, "command")}
+def generated_schema() -> dict[str, Any]:
+    """The whole schema: a document is the summary of one command, or says why there is none."""
+    classes = {name: value for name, value in vars(summary).items() if dataclasses.is_dataclass(value)}
+    commands = {name: cls for name, cls in classes.items() if issubclass(cls, Summary) and hasattr(cls, "command")}
     definitions: dict[str, Any] = {}
-    for name, each in commands.items():
-        schema = TypeAdapter(each).json_schema(mode="serialization")
+    for name, cls in commands.items():
+        schema = TypeAdapter(cls).json_schema(mode="serialization")
         definitions |= schema.pop("$defs", {})
         definitions[name] = schema
     for name in definitions.keys() & classes.keys():
-        _as_printed(definitions[name], classes[name])
+        _fit_to_json(definitions[name], classes[name])
     definitions["Failure"] = FAILURE
     definitions["Stopped"] = STOPPED
     del definitions["EntityRef"]
@@ -75,26 +75,26 @@ def made() -> dict[str, Any]:
     }
 
 
-def _as_printed(schema: dict[str, Any], of: type) -> None:
-    """What `as_json` makes of a dataclass: hidden fields never, optional ones only where they have a value."""
-    if of is Failure:
+def _fit_to_json(schema: dict[str, Any], cls: type) -> None:
+    """Change the schema of a dataclass to what `as_json` makes of it: no hidden fields, optional ones never null."""
+    if cls is Failure:
         return
     optional = set()
-    for each in dataclasses.fields(of):
-        if each.metadata.get("hidden"):
-            del schema["properties"][each.name]
-        elif each.metadata.get("optional"):
-            optional.add(each.name)
-            schema["properties"][each.name] = _without_null(schema["properties"][each.name])
-    if issubclass(of, Summary):
-        schema["properties"] = {"command": {"const": of.command}, **schema["properties"]}
+    for field in dataclasses.fields(cls):
+        if field.metadata.get("hidden"):
+            del schema["properties"][field.name]
+        elif field.metadata.get("optional"):
+            optional.add(field.name)
+            schema["properties"][field.name] = _without_null(schema["properties"][field.name])
+    if issubclass(cls, Summary):
+        schema["properties"] = {"command": {"const": cls.command}, **schema["properties"]}
     schema["required"] = [name for name in schema["properties"] if name not in optional]
-    for field in schema["properties"].values():
-        field.pop("title", None)
-        field.pop("default", None)
+    for part in schema["properties"].values():
+        part.pop("title", None)
+        part.pop("default", None)
     schema.pop("title", None)
 
 
 def _without_null(field: dict[str, Any]) -> dict[str, Any]:
-    [value] = [each for each in field["anyOf"] if each != {"type": "null"}]
-    return value
+    [schema] = [option for option in field["anyOf"] if option != {"type": "null"}]
+    return schema

@@ -19,28 +19,28 @@ from aiohttp.test_utils import TestServer
 
 @dataclass
 class Certificates:
-    """An authority of our own, and what it signed, as files in a folder."""
+    """A certificate authority, and the certificates that it issues, as files in a folder."""
 
     folder: Path
     authority: trustme.CA = field(default_factory=trustme.CA)
 
     @property
     def ca(self) -> Path:
-        """The authority's own certificate."""
+        """The certificate of the authority."""
         path = self.folder / "ca.pem"
         self.authority.cert_pem.write_to_path(path)
         return path
 
     def client(self, name: str = "client") -> tuple[Path, Path]:
         """Certificate and key of a client."""
-        made = self.authority.issue_cert(f"{name}@example.org")
+        issued = self.authority.issue_cert(f"{name}@example.org")
         certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
-        certificate.write_bytes(b"".join(one.bytes() for one in made.cert_chain_pems))
-        made.private_key_pem.write_to_path(key)
+        certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(key)
         return certificate, key
 
     def server(self, *, host: str = "127.0.0.1", expired: bool = False, demands: bool = False) -> ssl.SSLContext:
-        """What a server of that name shows; `demands`: it talks to clients of this authority only."""
+        """The TLS context of a server with that name; `demands`: clients need a certificate of this authority."""
         until = datetime(2020, 1, 1, tzinfo=UTC) if expired else None
         since = datetime(2019, 1, 1, tzinfo=UTC) if expired else None
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -53,7 +53,7 @@ class Certificates:
 
 @contextlib.asynccontextmanager
 async def served(answer: Any, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """One handler for every path, over TLS if a context is given; gives the base URL."""
+    """Serve one handler for every path, over TLS if a context is given; yields the base URL."""
     app = web.Application(client_max_size=2**30)
     app.router.add_route("*", "/{path:.*}", answer)
     server = TestServer(app, scheme="https" if context else "http")
@@ -65,7 +65,10 @@ async def served(answer: Any, context: ssl.SSLContext | None = None) -> AsyncIte
 
 
 class Proxy:
-    """An HTTP proxy: CONNECT is tunnelled, anything else passed on. `heads` and `through` are what it saw."""
+    """An HTTP proxy: CONNECT is tunnelled, anything else passed on.
+
+    `heads` are the request heads that it received, `through` the bytes that it passed in both directions.
+    """
 
     def __init__(self, username: str = "", password: str = "") -> None:
         pair = base64.b64encode(f"{username}:{password}".encode()).decode()
@@ -95,20 +98,20 @@ class Proxy:
             writer.write(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\nProxy-Authenticate: Basic\r\n\r\n")
             await writer.drain()
             return
-        method, place, rest = head.split(" ", 2)
+        method, url, rest = head.split(" ", 2)
         if method == "CONNECT":
-            host, _, port = place.rpartition(":")
+            host, _, port = url.rpartition(":")
             first = b""
         else:
-            host, _, path = place.removeprefix("http://").partition("/")
+            host, _, path = url.removeprefix("http://").partition("/")
             host, _, port = host.rpartition(":")
             kept = [line for line in rest.split("\r\n") if not line.lower().startswith(("proxy-", "connection"))]
             first = f"{method} /{path} {kept[0]}\r\nConnection: close\r\n".encode() + "\r\n".join(kept[1:]).encode()
-        there, to = await asyncio.open_connection(host, int(port))
-        to.write(first)
+        server_reader, server_writer = await asyncio.open_connection(host, int(port))
+        server_writer.write(first)
         if not first:
             writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-        await asyncio.gather(self._pass(reader, to), self._pass(there, writer))
+        await asyncio.gather(self._pass(reader, server_writer), self._pass(server_reader, writer))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):

@@ -1,4 +1,4 @@
-"""A tracker of one file, whose server sends whatever bytes a test wants, and a source that lists it."""
+"""A source with a single file, and a server that answers its download with the exact bytes of a test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OWNER = EntityRef("Bug", "1")
 
 
 class OneFile:
-    """Lists one attachment of one bug; its download is the server's business."""
+    """A source that lists one attachment of one bug, and downloads it from the server."""
 
     capabilities = Capabilities(streams=("all",))
 
@@ -40,11 +40,14 @@ class OneFile:
 
 @contextlib.asynccontextmanager
 async def sends(*answers: bytes, then: str = "close") -> AsyncIterator[str]:
-    """Serve these bytes, one answer for each connection (the last for all others); then close, stall or dribble."""
-    left, talks = list(answers), set[asyncio.Task[None]]()
+    """Serve these bytes, one answer for each connection, the last one for all others; yields the base URL.
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talks.add(asyncio.current_task())
+    `then` is what follows: close, stall (send nothing), dribble (a byte now and then), or flood (without end).
+    """
+    left, connections = list(answers), set[asyncio.Task[None]]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(asyncio.current_task())
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
             writer.write(left.pop(0) if len(left) > 1 else left[0])
@@ -62,17 +65,17 @@ async def sends(*answers: bytes, then: str = "close") -> AsyncIterator[str]:
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
-        if talks:
-            await asyncio.wait(talks, timeout=5)
+        if connections:
+            await asyncio.wait(connections, timeout=5)
 
 
 def answer(body: bytes, media_type: str = "image/png", *headers: str, length: int | None = -1) -> bytes:
-    """A whole answer; its length is told right unless another is, or none."""
+    """A whole response. `length` is the Content-Length: -1 is the true one, None leaves it out."""
     lines = ["HTTP/1.1 200 OK", f"Content-Type: {media_type}", *headers]
     if length is not None:
         lines.append(f"Content-Length: {len(body) if length < 0 else length}")

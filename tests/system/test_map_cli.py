@@ -180,7 +180,7 @@ async def test_a_row_added_is_loaded_and_a_changed_one_is_told_and_moved(tmp_pat
     path.write_text(whole.replace(line, f"{','.join(line.split(',')[:2])},Bug,{new}"))
     told = await run("load", config)
     assert told.code == 0
-    assert f"{count} files are at entities that the mapping names no more" in told.out
+    assert f"{count} files are at entities that the mapping no longer names" in told.out
     assert "--move-changed" in told.out
     old = number + 1000
     assert len(target.state.files_of(old)) == len(target.state.files_of(new)) == count

@@ -32,11 +32,11 @@ from tests.support.real_redmine import (
     URL,
     Redmine,
     Sent,
-    There,
+    ServerFile,
     api_switched_off,
+    comparable,
     digest,
     field_for_files,
-    seen,
 )
 
 pytestmark = [
@@ -137,7 +137,7 @@ class Project:
     name: str
     sent: dict[str, list[Sent]]
 
-    def files(self) -> dict[str, list[There]]:
+    def files(self) -> dict[str, list[ServerFile]]:
         return run(lambda redmine: redmine.files_in(self.name))
 
 
@@ -239,20 +239,20 @@ def rows(archive: Path, statement: str) -> list[tuple[Any, ...]]:
         return []
 
 
-def archived(archive: Path) -> dict[str, list[There]]:
+def archived(archive: Path) -> dict[str, list[ServerFile]]:
     """The files of each issue as the archive holds them, read without the program."""
-    found: dict[str, list[There]] = {issue: [] for (issue,) in rows(archive, "SELECT entity_id FROM entities")}
+    found: dict[str, list[ServerFile]] = {issue: [] for (issue,) in rows(archive, "SELECT entity_id FROM entities")}
     statement = "SELECT entity_id, attachment_id, name, size, sha256, description FROM attachments"
     for issue, *file in rows(archive, statement):
         sha256 = file[3]
         content = (archive / "blobs" / sha256[:2] / sha256).read_bytes()
         assert (len(content), digest(content)) == (file[2], sha256)
-        found[issue].append(There(*file))
+        found[issue].append(ServerFile(*file))
     return found
 
 
 @pytest.fixture(scope="module")
-def truth(origin: Project) -> dict[str, list[There]]:
+def truth(origin: Project) -> dict[str, list[ServerFile]]:
     """What the server gives for the source; nothing changes it."""
     return origin.files()
 
@@ -279,7 +279,7 @@ def copied(backed_up: tuple[Path, Any], folder: Path, source: Project, **target:
     return configure(folder, source.name, **target)
 
 
-def by_id(files: dict[str, list[There]]) -> dict[str, set[There]]:
+def by_id(files: dict[str, list[ServerFile]]) -> dict[str, set[ServerFile]]:
     return {issue: set(found) for issue, found in files.items()}
 
 
@@ -329,7 +329,7 @@ def test_load_puts_every_file_there_with_its_name_bytes_and_description(backed_u
     there = target.files()
     assert set(there) == set(pairs.values())
     for issue, other in pairs.items():
-        assert seen(there[other]) == seen(truth[issue]), issue
+        assert comparable(there[other]) == comparable(truth[issue]), issue
 
 
 def test_second_load_uploads_nothing(backed_up, loaded):
@@ -367,7 +367,7 @@ def test_killed_load_goes_on_and_puts_every_file_there_exactly_once(backed_up, o
     assert summary["uploads"]["uploaded"] > 0
     there = target.files()
     for issue, other in pairs.items():
-        assert seen(there[other]) == seen(truth[issue]), issue
+        assert comparable(there[other]) == comparable(truth[issue]), issue
 
 
 def test_provenance_is_a_line_after_the_description(backed_up, origin, truth, projects, tmp_path):
@@ -450,7 +450,7 @@ async def seed_whole(redmine: Redmine, field: str, made: list[Project]) -> Whole
     below = await redmine.project(("files", "news"), below=name)
     await redmine.project_file(below, file("Project", "of the project below.bin"))
     await redmine.news(below, "Old news", [file("News", "of a closed project.bin")])
-    await redmine.shut(below)
+    await redmine.close_project(below)
     return Whole(name, sent)
 
 

@@ -17,6 +17,7 @@ from tests.support.program import configure, run
 from tests.support.tls import Proxy
 
 PROXY = "pr0xy&p4ss w/ord"
+NOTIFY = "n0tify-t0ken"
 SHOWS_ITS_OWN = {"sandbox": "it serves an embedded tracker, and says how to log in there"}
 
 
@@ -62,6 +63,10 @@ async def test_no_secret_is_in_what_any_command_says_or_writes(tmp_path):
             "a wrong key": good.replace("[source.auth]", "[source.auth]\npasswort = 'wr0ng-passw0rd'"),
             "no such file": good.replace('"source-password"', '"none"'),
         }
+        (tmp_path / "notify").write_text(f"json://ann:{NOTIFY}@127.0.0.1:9/{NOTIFY}")
+        (tmp_path / "ping").write_text(f"http://127.0.0.1:9/{NOTIFY}")
+        notify = '[notify]\non = "always"\nurls = [{ file = "notify" }]\nping = { file = "ping" }\n'
+        (tmp_path / "nightly.toml").write_text(good + notify)
         for name, text in variants.items():
             (tmp_path / f"{name}.toml").write_text(text)
         mine = {path for path in tmp_path.iterdir() if path.is_file()} - {tmp_path / "mapping.csv"}
@@ -82,6 +87,7 @@ async def test_no_secret_is_in_what_any_command_says_or_writes(tmp_path):
             ["diff", root],
             ["restore", config],
             ["prune", root, "--keep-last", "1"],
+            ["nightly", tmp_path / "nightly.toml"],
             ["demo"],
             *(["backup", tmp_path / f"{name}.toml"] for name in variants),
         ]
@@ -98,6 +104,6 @@ async def test_no_secret_is_in_what_any_command_says_or_writes(tmp_path):
         issued = {*target.login.tokens, target.login.refresh_token}
         assert issued
         pairs = {("ann", PROXY), ("ann", "wr0ng-passw0rd"), (source.credentials["username"], source.password)}
-        secrets = spelled({source.cookie, target.password} | issued, pairs)
+        secrets = spelled({source.cookie, target.password, NOTIFY} | issued, pairs)
     for where, content in {**said, **written(tmp_path, mine)}.items():
         assert not [form for form in secrets if form in content], where

@@ -17,7 +17,7 @@ from migrator.sandbox.world.model import World, WorldAttachment
 from migrator.trackers.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from migrator.wire.client import HttpClient
 from tests.contract import Expected, nowhere
-from tests.contract.source import BoundSource, crawl, told
+from tests.contract.source import BoundSource, comparable, crawl
 from tests.contract.target import BoundTarget, Truth
 
 WORLD = World.generate(entities=24, attachments=90, median_bytes=400, large_bytes=1_500_000)
@@ -137,7 +137,7 @@ async def answering(answer: Callable[[web.Request], Awaitable[web.StreamResponse
 
 async def all_of(source: TargetprocessSource) -> Counter[tuple[EntityRef, str, str]]:
     """Owner, name and description of each file that a crawl finds."""
-    return Counter(told(file) for file in (await crawl(source)).attachments.values())
+    return Counter(comparable(file) for file in (await crawl(source)).attachments.values())
 
 
 def all_in(sandbox: TargetprocessSandbox) -> Counter[tuple[EntityRef, str, str]]:

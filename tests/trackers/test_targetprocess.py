@@ -21,7 +21,7 @@ from migrator.sandbox.world.model import World
 from migrator.trackers.prefetch import MAX_PREFETCHED
 from migrator.trackers.targetprocess import Options, TargetprocessSource, TargetprocessTarget
 from tests.contract import Bytes, MemorySink
-from tests.contract.source import Crawl, SourceContract, crawl, fetch, read_to_the_end, told
+from tests.contract.source import Crawl, SourceContract, comparable, crawl, fetch, read_to_the_end
 from tests.contract.target import TargetContract
 from tests.trackers.targetprocess_bound import (
     SKIP,
@@ -593,7 +593,7 @@ async def test_server_that_often_fails_is_read_whole_and_every_file_is_right():
     async with running(faults=faults) as sandbox, source_of(sandbox) as inner:
         source = RetryingSource(VerifiedSource(inner), patience)
         files = (await crawl(source)).attachments
-        assert Counter(told(file) for file in files.values()) == all_in(sandbox)
+        assert Counter(comparable(file) for file in files.values()) == all_in(sandbox)
         for file in files.values():
             assert (await fetch(source, file)).sha256 == sandbox.state.sha256_of(sandbox.state.attachment(int(file.id)))
         assert len(sandbox.faults.injected) >= 3

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migrator.config.secrets import credentials
-from migrator.config.settings import options_of, read_configuration
+from migrator.config.secrets import credentials, known_secrets
+from migrator.config.settings import options_of, read_configuration, read_notify
 from migrator.errors import ConfigError
 from migrator.jobs.wiring import wire_source, wire_target
 from migrator.trackers import TRACKERS, adapter
@@ -64,6 +64,17 @@ retries = 3
 backoff = "250 ms"
 backoff_max = "2 min"
 timeout = 90
+
+[nightly]
+verify = "5%"
+recheck = "1%"
+report = "out/report.html"
+metrics = "migrator.prom"
+
+[notify]
+on = "change"
+urls = [{ env = "NOTIFY_URL" }, "json://plain.example"]
+ping = { env = "PING_URL" }
 """
 SOURCE = '[source]\ntracker = "targetprocess"\nurl = "https://x.example"\n'
 PLAIN = SOURCE + '[source.auth]\nusername = "u"\npassword = "pa$$w0rd-in-plain"\n'
@@ -101,6 +112,11 @@ def test_every_key_of_the_contract_is_read(tmp_path):
     assert (limits.downloads, limits.uploads, limits.requests_per_second) == (32, 8, 12.5)
     assert (limits.bandwidth, limits.retries) == (20_000_000, 3)
     assert (limits.backoff, limits.backoff_max, limits.timeout) == (0.25, 120, 90)
+    nightly, notify = found.settings.nightly, found.settings.notify
+    assert (nightly.verify, nightly.recheck) == (0.05, 0.01)
+    assert (nightly.report, nightly.metrics) == ("out/report.html", "migrator.prom")
+    assert (notify.on, notify.ping) == ("change", {"env": "PING_URL"})
+    assert notify.urls == ({"env": "NOTIFY_URL"}, "json://plain.example")
 
 
 def test_what_is_left_out_has_the_values_that_the_contract_shows(tmp_path):
@@ -113,6 +129,42 @@ def test_what_is_left_out_has_the_values_that_the_contract_shows(tmp_path):
     assert found.settings.target is None
     assert found.settings.source.allow_forbidden is False
     assert found.settings.source.kinds == ()
+    nightly, notify = found.settings.nightly, found.settings.notify
+    assert (nightly.verify, nightly.recheck, nightly.report, nightly.metrics) == (0.02, 0, None, None)
+    assert (notify.on, notify.urls, notify.ping) == ("failure", (), None)
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ('[nightly]\nverfy = "2%"', "unknown key nightly.verfy; did you mean nightly.verify?"),
+        ("[nightly]\nverify = 2", "nightly.verify: not a share"),
+        ('[nightly]\nreport = "report.txt"', "nightly.report: a report is a page (.html)"),
+        ('[notify]\nurl = ["json://x"]', "unknown key notify.url; did you mean notify.urls?"),
+        ('[notify]\non = "never"', "notify.on: Input should be 'failure', 'change' or 'always'"),
+        ('[notify]\nurls = "json://user:hidden@x"', "notify.urls: "),
+        ("[retention]\nkeep_dayly = 3", "unknown key retention.keep_dayly; did you mean retention.keep_daily?"),
+    ],
+)
+def test_a_slip_in_what_a_night_does_names_the_key(tmp_path, lines, says):
+    said = refusal(tmp_path, SOURCE + lines)
+    assert says in said
+    assert "hidden" not in said
+
+
+def test_notify_is_read_from_a_file_that_is_wrong_elsewhere(tmp_path):
+    (tmp_path / "a.toml").write_text('[source]\nwrong = 1\n[notify]\non = "always"\n')
+    (tmp_path / "b.toml").write_text("[notify")
+    assert read_notify(tmp_path / "a.toml").on == "always"
+    assert [read_notify(tmp_path / name).urls for name in ("b.toml", "c.toml")] == [(), ()]
+
+
+def test_all_secrets_that_can_be_had_are_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("TP_PASSWORD", "first")
+    monkeypatch.setenv("NOTIFY_URL", "mailto://second")
+    monkeypatch.delenv("PING_URL", raising=False)
+    (tmp_path / "cookie.txt").write_text("name=third")
+    assert known_secrets(read(tmp_path, WHOLE)) >= {"first", "mailto://second", "name=third", "json://plain.example"}
 
 
 def test_paths_are_relative_to_the_configuration_wherever_one_stands(tmp_path, monkeypatch):

@@ -15,7 +15,8 @@ from migrator.layers.dry_run import DryRunTarget
 from migrator.layers.retry import RetryingTarget
 from migrator.mapping.file import add_rows, read_mapping
 from migrator.model import NOBODY, Entity, EntityRef
-from migrator.pipeline.load.stubs import plain_text, stub_for
+from migrator.pipeline.load.html_text import plain_text
+from migrator.pipeline.load.stubs import stub_for
 from migrator.trackers.lenient import as_html
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.support.killed import DIED, DONE, STRIDE, LastingTarget, in_child

@@ -44,7 +44,7 @@ class Crawler:
         self._partial = False
         self._page_slots = asyncio.Semaphore(PAGES_IN_FLIGHT)
         self._entity_slots = asyncio.Semaphore(downloads)
-        self._in_progress: dict[str, Attachment] = {}
+        self._in_progress: dict[str, Attachment] = {}  # and those that failed: no other page fetches them again
 
     def resume(self, crawl: Crawl, failed: list[Entity], *, partial: bool) -> None:
         """Set where the crawl stands, before it reads. `failed`: entities that an earlier run could not list."""
@@ -61,14 +61,14 @@ class Crawler:
             for stream in self._source.capabilities.streams:
                 cursor = cursors.get(stream)
                 ended, loop = stream in cursors and cursor is None, LoopDetector(stream)
-                self._findings.answered |= stream in cursors
+                self._findings.answered |= stream in cursors  # an earlier run read it
                 while not ended and not self._selector.exhausted:
                     await self._page_slots.acquire()
                     page = await self._read(stream, cursor, loop)
                     if page is None:
                         self._page_slots.release()
                         break
-                    previous = pages.create_task(self._page(stream, page, previous))
+                    previous = pages.create_task(self._process(stream, page, previous))
                     cursor = page.next
                     ended = cursor is None
         self._findings.require_answers()
@@ -93,12 +93,12 @@ class Crawler:
             selected = [Entity(ref) for ref in sorted(self._selector.selected, key=str)]
             await self._list_and_fetch((), await self._ask(selected))
 
-    async def _page(self, stream: str, page: Page, previous: asyncio.Task[None] | None) -> None:
+    async def _process(self, stream: str, page: Page, previous: asyncio.Task[None] | None) -> None:
         """Record a page and have its files fetched; its checkpoint comes after that of the `previous` page."""
         try:
             await self._list_and_fetch(page.entities, page.attachments)
-            if asked := [entity for entity in page.ask if self._selector.may_select(entity.ref)]:
-                await self._list_and_fetch((), await self._ask(asked))
+            if entities := [entity for entity in page.ask if self._selector.may_select(entity.ref)]:
+                await self._list_and_fetch((), await self._ask(entities))
             for unread in page.unread:
                 write = partial(self._catalog.crawl.record_entity_error, self._run, Entity(unread.ref), unread.reason)
                 await self._executor.call(write)
@@ -111,8 +111,8 @@ class Crawler:
 
     async def _ask(self, entities: Sequence[Entity]) -> list[Attachment]:
         async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(self._attachments_of(entity)) for entity in entities]
-        return [attachment for task in asked for attachment in task.result() or ()]
+            tasks = [group.create_task(self._attachments_of(entity)) for entity in entities]
+        return [attachment for task in tasks for attachment in task.result() or ()]
 
     async def _attachments_of(self, entity: Entity) -> tuple[Attachment, ...] | None:
         """The attachments of an entity; None, and the error is recorded, if they can't be listed."""
@@ -165,8 +165,8 @@ class Crawler:
     async def retry_unfinished(self) -> None:
         """Try again what earlier runs of this crawl could not list or fetch.
 
-        Also what failed in this run, if another page listed it with new content since, or if it came empty and other
-        files have shown since that the storage is there.
+        That includes files that failed in this run, if another page has listed them with new content since, or if they
+        came empty and a later file had content, so that the storage is there.
         """
         for entity in self._failed:
             if self._selector.may_select(entity.ref) and (files := await self._attachments_of(entity)) is not None:

@@ -21,11 +21,13 @@ from migrator.progress import Progress, Silent
 from migrator.store import Archive
 
 MIN_REFUSED, MAX_REFUSED = 3, 1000
-"""The credentials are wrong if this many files were refused and none was fetched: at the end of a run, and at once."""
+"""If this many files were refused and none was fetched, the credentials are wrong. MIN_REFUSED counts at the end of a
+run; at MAX_REFUSED the run ends at once.
+"""
 MAX_EMPTY = 3
 """Files of unknown size that may be empty before one that isn't; more look like a storage outage."""
 MAX_DOUBTED = 10_000
-"""Files that failed for that reason and are fetched again in the same run, if the storage turns out to be there."""
+"""Files that failed because they were empty, and are fetched again in the same run if a later file has content."""
 
 
 class Fetcher:

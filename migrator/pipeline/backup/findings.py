@@ -15,7 +15,7 @@ MAX_WARNINGS = 100
 
 
 class Findings:
-    """The findings of one run. `answered`: some listing could be read. `unread`: by name, why others could not."""
+    """The findings of one run. `answered`: some listing could be read. `unread`: why others could not, by name."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

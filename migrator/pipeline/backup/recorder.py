@@ -135,11 +135,11 @@ class Recorder:
         while True:
             await self._not_empty.wait()
             if not self._batch_full.is_set():
-                with suppress(TimeoutError):  # wait_for may swallow a cancellation
+                with suppress(TimeoutError):  # not wait_for, which may swallow a cancellation
                     async with asyncio.timeout(BATCH_DELAY_SECONDS):
                         await self._batch_full.wait()
             await self._step()
-            if not self._waiting:
+            if not self._waiting:  # no next batch will record the one just written
                 await self._step()
             await self._executor.call(self._disk.require, 0)
 

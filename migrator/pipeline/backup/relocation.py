@@ -33,7 +33,7 @@ class Comparison:
 
     @property
     def is_same(self) -> bool:
-        """Whether most files agree: some change in any tracker, and in another tracker hardly any would agree."""
+        """Whether most files agree: a few may have changed, but in another tracker hardly any would agree."""
         return self.same > len(self.differing)
 
 

@@ -11,9 +11,6 @@ Beware: a hard link is the archive's own file, so files are copied unless links 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +20,6 @@ from typing import Any
 
 from typing_extensions import override
 
-from migrator.errors import ConfigError
 from migrator.filenames import (
     MAX_FOLDER_CHARACTERS,
     MAX_KIND_CHARACTERS,
@@ -37,12 +33,13 @@ from migrator.filenames import (
 )
 from migrator.model import Blob, EntityRef, RunStatus
 from migrator.pipeline.export.copies import BlobDamagedError, can_clone
+from migrator.pipeline.export.destination import Destination
 from migrator.pipeline.export.formats import FORMATS, INDEX, ExportItem
 from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.stop import StopRequestedError
 from migrator.pipeline.summary import ExportSummary, Failure, Problem
 from migrator.progress import Progress, Silent
-from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_errors, sync_filesystem
+from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_errors
 
 __all__ = ["ExportSettings", "export"]
 
@@ -79,61 +76,6 @@ async def export(
     destination = Destination(archive.root, settings.destination, file=settings.shape == "zip")
     async with run_context(catalog, "export", mends_journal=False) as context:
         return await context.execute(_Export(archive, settings, destination, context, progress or Silent()), stop)
-
-
-class Destination:
-    """Where an export is built, and how it gets its name. `ConfigError` if the destination is in use."""
-
-    def __init__(self, root: Path, destination: Path, *, file: bool) -> None:
-        self.path, self._file = Path(os.path.realpath(destination)), file
-        if self.path.is_relative_to(os.path.realpath(root)):
-            raise ConfigError(f"{readable(destination)} is inside of the archive")
-        exists = os.path.lexists(self.path)
-        key = hashlib.sha256(os.fsencode(f"{os.path.realpath(root)}\0{self.path}")).hexdigest()[:12]
-        # An empty folder can't be replaced if it is a mount point or we may not write to its parent: it is filled.
-        self._inside = exists and (self.path.is_mount() or not os.access(self.path.parent, os.W_OK))
-        self.partial = (self.path if self._inside else self.path.parent) / f".export-{key}.partial"
-        if exists and (
-            file or not self.path.is_dir() or {entry.name for entry in self.path.iterdir()} - {self.partial.name}
-        ):
-            raise ConfigError(f"{readable(destination)} exists{'' if file else ' and is no empty folder'}")
-
-    def prepare(self) -> None:
-        """Remove what an earlier export left half done."""
-        self.partial.parent.mkdir(parents=True, exist_ok=True)
-        self.sweep()
-
-    def sweep(self) -> None:
-        """Remove all that was built."""
-        if self.partial.is_dir():
-            shutil.rmtree(self.partial)
-        else:
-            self.partial.unlink(missing_ok=True)
-
-    def finish(self) -> None:
-        """Make it safe on disk, then give it its name. It never replaces anything but an empty folder."""
-        sync_filesystem(self.partial.parent)
-        if self._file:
-            self._name_file()
-        elif self._inside:
-            for entry in sorted(self.partial.iterdir(), key=lambda entry: entry.name in {INDEX, "bagit.txt"}):
-                entry.rename(self.path / entry.name)
-            self.partial.rmdir()
-        else:
-            self.partial.rename(self.path)
-        sync_filesystem(self.path.parent)
-
-    def _name_file(self) -> None:
-        """A hard link fails if the name is in use. A file system without links is only asked before."""
-        try:
-            self.path.hardlink_to(self.partial)
-        except FileExistsError:
-            raise
-        except OSError:
-            if self.path.exists():
-                raise
-            self.partial.rename(self.path)
-        self.partial.unlink(missing_ok=True)
 
 
 class _Export(Job[ExportSummary]):
@@ -213,7 +155,7 @@ class _Export(Job[ExportSummary]):
 
     def _items(self) -> Iterator[ExportItem]:
         avoid = UNSAFE_IN_A_BAG if self._settings.shape == "bagit" else ""
-        return named(self._catalog.exports.files(gone=self._settings.gone), avoid)
+        return items_with_paths(self._catalog.exports.files(gone=self._settings.gone), avoid)
 
     def _place(self, items: list[ExportItem]) -> int:
         """Place files; returns how many of them could not be."""
@@ -245,23 +187,23 @@ class _Export(Job[ExportSummary]):
             self._destination.sweep()
 
 
-def named(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[ExportItem]:
+def items_with_paths(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[ExportItem]:
     """Each row (ordered by kind and entity) with its path in the tree, different from all others on any file system.
 
     `avoid`: characters that must not be in a path although they are legal.
     """
     kinds, folders, names = {fold(INDEX)}, set[str](), set[str]()
     kind = folder = ""
-    at_kind: str | None = None
-    at_entity: str | None = None
+    last_kind: str | None = None
+    last_entity: str | None = None
     for row in rows:
-        if row["kind"] != at_kind:
-            at_kind, at_entity, folders = row["kind"], None, set()
+        if row["kind"] != last_kind:
+            last_kind, last_entity, folders = row["kind"], None, set()
             kind = unique(
                 legal(row["kind"], MAX_KIND_CHARACTERS, avoid=avoid), kinds, MAX_KIND_CHARACTERS, extension=False
             )
-        if row["entity_id"] != at_entity:
-            at_entity, names = row["entity_id"], set()
+        if row["entity_id"] != last_entity:
+            last_entity, names = row["entity_id"], set()
             title = f"{row['entity_id']} {row['title']}".strip()
             folder = unique(
                 legal(title, MAX_FOLDER_CHARACTERS, "no entity", avoid=avoid),

@@ -38,13 +38,26 @@ def chunks(file: BinaryIO | io.FileIO) -> Iterator[bytes]:
         yield chunk
 
 
-def is_sound(wanted: Blob, blob: Path, on_bytes: OnBytes) -> bool:
-    """Whether the blob's file has the content that its name says."""
-    try:
-        with _opened(blob) as file:
-            return _hashed(chunks(file), on_bytes) == wanted
-    except OSError:
-        return False
+class HashedBlobs:
+    """Blobs that were hashed before they are used, each only once."""
+
+    def __init__(self, on_bytes: OnBytes) -> None:
+        self._on_bytes = on_bytes
+        self._sound: dict[str, bool] = {}
+
+    def require_sound(self, wanted: Blob, blob: Path) -> None:
+        """`BlobDamagedError` if the file of the blob doesn't have the content that its name says."""
+        if wanted.sha256 not in self._sound:
+            self._sound[wanted.sha256] = self._is_sound(wanted, blob)
+        if not self._sound[wanted.sha256]:
+            raise damaged(blob)
+
+    def _is_sound(self, wanted: Blob, blob: Path) -> bool:
+        try:
+            with _opened(blob) as file:
+                return _hashed(chunks(file), self._on_bytes) == wanted
+        except OSError:
+            return False
 
 
 def copy_blob(wanted: Blob, blob: Path, path: Path, on_bytes: OnBytes, created_at: str = "") -> None:
@@ -107,7 +120,7 @@ def _copied(file: io.FileIO, out: io.FileIO) -> Iterator[bytes]:
 
 
 def _date(out: io.FileIO, created_at: str) -> None:
-    """Date the file as the attachment, as far as the file system allows."""
+    """Give the file the date of the attachment, if the file system can store it."""
     with suppress(ValueError, OverflowError, OSError):
         date = datetime.fromisoformat(created_at)
         at = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

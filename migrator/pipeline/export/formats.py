@@ -2,7 +2,7 @@
 
 All three contain the same tree with the same `index.csv`; a bag has it under `data/`.
 
-Beware: a blob is trusted only after it was hashed. For a link and a ZIP entry that is done before; a copy is hashed
+Beware: a blob is trusted only after it was hashed. For a link or a ZIP entry it is hashed beforehand; a copy is hashed
 while it is written, and deleted if it is wrong.
 """
 
@@ -19,13 +19,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TextIO, TypeVar
 
 from typing_extensions import override
 
 from migrator.filenames import on_disk
 from migrator.model import Blob
-from migrator.pipeline.export.copies import OnBytes, chunks, copy_blob, damaged, is_sound
+from migrator.pipeline.export.copies import HashedBlobs, OnBytes, chunks, copy_blob, damaged
 from migrator.store import OWNER_ONLY
 
 INDEX = "index.csv"
@@ -67,10 +67,13 @@ class ExportFormat(Protocol):
         """Close everything; what was written is deleted by the caller."""
 
 
-class _Index:
+F = TypeVar("F", bound=TextIO)
+
+
+class _Index(Generic[F]):
     """`index.csv`, written row by row."""
 
-    def __init__(self, file: io.TextIOWrapper) -> None:
+    def __init__(self, file: F) -> None:
         self.file, self._rows = file, csv.writer(file)
         self._rows.writerow(COLUMNS)
 
@@ -86,8 +89,8 @@ class Tree(ExportFormat):
 
     def __init__(self, root: Path, on_bytes: OnBytes, *, links: bool) -> None:
         self._root, self._on_bytes, self._links = root, on_bytes, links
-        self._sound: dict[str, bool] = {}
-        self._index: _Index | None = None
+        self._hashed = HashedBlobs(on_bytes)
+        self._index: _Index[io.TextIOWrapper] | None = None
         self._folder: Path | None = None
 
     @property
@@ -114,10 +117,7 @@ class Tree(ExportFormat):
 
     def _linked(self, wanted: Blob, blob: Path, path: Path) -> bool:
         """Make a hard link; False if that is impossible: another file system, or too many links to one file."""
-        if wanted.sha256 not in self._sound:
-            self._sound[wanted.sha256] = is_sound(wanted, blob, self._on_bytes)
-        if not self._sound[wanted.sha256]:
-            raise damaged(blob)
+        self._hashed.require_sound(wanted, blob)
         try:
             os.link(blob, path, follow_symlinks=False)
         except FileExistsError:
@@ -196,9 +196,8 @@ class Zip(ExportFormat):
 
     def __init__(self, root: Path, on_bytes: OnBytes, *, links: bool) -> None:  # noqa: ARG002 - no links in a ZIP file
         self._path, self._on_bytes = root, on_bytes
-        self._sound: dict[str, bool] = {}
-        self._text = io.StringIO()
-        self._index = csv.writer(self._text)
+        self._hashed = HashedBlobs(on_bytes)
+        self._index = _Index(io.StringIO())
         self._zip: zipfile.ZipFile | None = None
 
     @override
@@ -206,14 +205,12 @@ class Zip(ExportFormat):
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
         self._file = os.fdopen(handle, "w+b")
         self._zip = zipfile.ZipFile(self._file, "w", allowZip64=True)
-        self._index.writerow(COLUMNS)
 
     @override
     def add(self, item: ExportItem, blob: Path) -> None:
         wanted = item.blob
-        if wanted.sha256 not in self._sound:
-            self._sound[wanted.sha256] = is_sound(wanted, blob, self._on_bytes)
-        if not self._sound[wanted.sha256] or self._zip is None:
+        self._hashed.require_sound(wanted, blob)
+        if self._zip is None:
             raise damaged(blob)
         with blob.open("rb", buffering=0) as file:
             entry = _entry(item.path, item.created_at, file.read(SAMPLE_BYTES), wanted.size)
@@ -222,14 +219,12 @@ class Zip(ExportFormat):
                 for chunk in chunks(file):
                     out.write(chunk)
                     self._on_bytes(0)
-        self._index.writerow(
-            [item.path, item.kind, item.entity_id, item.attachment_id, item.name, wanted.size, wanted.sha256]
-        )
+        self._index.add(item)
 
     @override
     def end(self, source: str) -> None:
         if self._zip is not None:
-            body = self._text.getvalue().encode("utf-8", "backslashreplace")
+            body = self._index.file.getvalue().encode("utf-8", "backslashreplace")
             self._zip.writestr(_entry(INDEX, "", body[:SAMPLE_BYTES], len(body)), body)
             self._zip.comment = " ".join(f"files of {source}".split()).encode()[:1000]
             self._zip.close()

@@ -159,9 +159,9 @@ class _Load(Job[LoadSummary]):
     async def _check_content(self) -> None:
         """Read back the files that this run settled; if there were none, all that are recorded as arrived."""
         arrived, identity = self._catalog.uploads.all_arrived, self._settings.identity
-        uploads = await self._executor.call(arrived, identity, self._run) or await self._executor.call(
-            arrived, identity
-        )
+        uploads = await self._executor.call(arrived, identity, self._run)
+        if not uploads:
+            uploads = await self._executor.call(arrived, identity)
         self._content = ContentCheck(
             self._target, self._catalog, identity, self._executor, self._uploader.reader(), self._stop
         )

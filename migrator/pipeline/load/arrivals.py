@@ -23,6 +23,9 @@ from migrator.pipeline.reading import Contents, Reader
 MIN_LIKENESS = 0.6
 """The likeness (0 to 1) from which on one name may be what a target made of another."""
 
+MIN_CONTAINED_CHARACTERS = 3
+"""A shorter name may be contained in another by chance."""
+
 _PASSING = re.compile(r"migrator-[0-9a-f]{32}\.")
 
 Pair = tuple[Upload, Attachment]
@@ -35,6 +38,19 @@ class Recognised:
     files: dict[str, Attachment] = field(default_factory=dict)
     unsure: dict[str, str] = field(default_factory=dict)
 
+    def has(self, upload: Upload) -> bool:
+        """Whether the upload is recognised."""
+        return upload.attachment.id in self.files
+
+    def is_taken(self, file: Attachment) -> bool:
+        """Whether the file is an upload that is recognised."""
+        return any(file.id == taken.id for taken in self.files.values())
+
+    def take(self, upload: Upload, file: Attachment) -> None:
+        """The upload became this file, unless either of them is matched already."""
+        if not self.has(upload) and not self.is_taken(file):
+            self.files[upload.attachment.id] = file
+
 
 async def recognise(sent: Sequence[Upload], files: Iterable[Attachment], reader: Reader) -> Recognised:
     """Find what was sent to one entity and not seen to arrive, among the files there that no upload accounts for.
@@ -44,15 +60,17 @@ async def recognise(sent: Sequence[Upload], files: Iterable[Attachment], reader:
     complete = [file for file in files if not is_passing(file.name)]
     recognised = Recognised()
     pairs = [(up, file) for up in sent for file in complete if file.id not in up.seen and fits(up, file)]
-    contents = {file.id: await reader.of(file) for _, file in pairs}
+    contents = {file.id: await reader.contents_of(file) for _, file in pairs}
     _by_content(recognised, pairs, contents)
     unreadable = [pair for pair in pairs if _is_open(recognised, pair, contents)]
     _by_count(recognised, [pair for pair in unreadable if pair[1].name == pair[0].sent_name], contents)
     _by_count(recognised, [pair for pair in unreadable if pair[1].size is not None], contents)
     for upload, file in unreadable:
-        if upload.attachment.id not in recognised.files and file.id not in _taken(recognised):
-            why = f"file {file.id} ({file.name!r}) may be it, and can't be read back to tell: {contents[file.id].why}"
-            recognised.unsure[upload.attachment.id] = why
+        if not recognised.has(upload) and not recognised.is_taken(file):
+            reason = contents[file.id].reason
+            recognised.unsure[upload.attachment.id] = (
+                f"file {file.id} ({file.name!r}) may be it, and can't be read back to tell: {reason}"
+            )
     await _by_text(recognised, sent, complete, reader)
     return recognised
 
@@ -67,50 +85,41 @@ def is_passing(name: str) -> bool:
     return _PASSING.match(name) is not None
 
 
-def _taken(recognised: Recognised) -> set[str]:
-    return {file.id for file in recognised.files.values()}
-
-
-def _take(recognised: Recognised, upload: Upload, file: Attachment) -> None:
-    if upload.attachment.id not in recognised.files and file.id not in _taken(recognised):
-        recognised.files[upload.attachment.id] = file
-
-
 def _by_content(recognised: Recognised, pairs: Sequence[Pair], contents: dict[str, Contents]) -> None:
-    """Files with equal bytes; of several, the one whose name is most alike."""
+    """Match files that have the bytes sent; of several, the one with the most similar name."""
     same = [(upload, file) for upload, file in pairs if contents[file.id].sha256 == upload.blob.sha256]
     for upload, file in sorted(same, key=lambda pair: -likeness(pair[0].sent_name or "", pair[1].name)):
-        _take(recognised, upload, file)
+        recognised.take(upload, file)
 
 
 def _is_open(recognised: Recognised, pair: Pair, contents: dict[str, Contents]) -> bool:
     """Whether neither the upload is recognised, nor the content of the file known."""
     upload, file = pair
     unreadable = contents[file.id].sha256 is None and not contents[file.id].gone
-    return unreadable and upload.attachment.id not in recognised.files and file.id not in _taken(recognised)
+    return unreadable and not recognised.has(upload) and not recognised.is_taken(file)
 
 
 def _by_count(recognised: Recognised, pairs: Sequence[Pair], contents: dict[str, Contents]) -> None:
-    """Files that can't be read, if only uploads of the same bytes fit them, and at least as many as there are files."""
+    """Match files that can't be read, if all uploads that fit them have the same bytes and no file would be left."""
     for sha256 in dict.fromkeys(upload.blob.sha256 for upload, _ in pairs):
         uploads = {upload.attachment.id: upload for upload, _ in pairs if upload.blob.sha256 == sha256}
         files = {file.id: file for upload, file in pairs if upload.blob.sha256 == sha256 and contents[file.id].for_good}
         others = {file.id for upload, file in pairs if upload.blob.sha256 != sha256}
-        open_uploads = [upload for id_, upload in uploads.items() if id_ not in recognised.files]
-        left = [file for id_, file in files.items() if id_ not in _taken(recognised)]
+        open_uploads = [upload for upload in uploads.values() if not recognised.has(upload)]
+        left = [file for file in files.values() if not recognised.is_taken(file)]
         if len(left) <= len(open_uploads) and others.isdisjoint(file.id for file in left):
             for upload, file in zip(open_uploads, left, strict=False):
-                _take(recognised, upload, file)
+                recognised.take(upload, file)
 
 
 async def _by_text(recognised: Recognised, sent: Sequence[Upload], files: Sequence[Attachment], reader: Reader) -> None:
-    """Texts that were re-encoded, and files whose size is listed wrongly; the name must be like the one sent."""
+    """Match texts that were re-encoded, and files whose size is listed wrongly, if the name is like the one sent."""
     for upload in sent:
         for file in files:
-            if upload.attachment.id in recognised.files or file.id in upload.seen or file.id in _taken(recognised):
+            if recognised.has(upload) or recognised.is_taken(file) or file.id in upload.seen:
                 continue
             if resembles(upload.sent_name or "", file.name) and await _has_content(upload, file, reader):
-                _take(recognised, upload, file)
+                recognised.take(upload, file)
 
 
 async def _has_content(upload: Upload, file: Attachment, reader: Reader) -> bool:
@@ -129,18 +138,18 @@ def resembles(sent: str, listed: str) -> bool:
 
 
 def likeness(sent: str, listed: str) -> float:
-    """From 0 to 1: 1 if only case, composition, escapes and signs differ, 0.9 if one contains the other.
+    """How similar two names are: 2 if equal, else from 0 to 1.
 
-    Beyond that, 2 for equal names, so that they come first.
+    1 means that only case, composition, escapes and punctuation differ; at least 0.9, that one contains the other.
     """
     if sent == listed:
         return 2.0
-    core, other = _core(sent), _core(listed)
-    if not core or not other:
+    sent, listed = _core(sent), _core(listed)
+    if not sent or not listed:
         return 0.0
-    ratio = SequenceMatcher(None, core, other, autojunk=False).ratio()
-    shorter = min(core, other, key=len)
-    contained = len(shorter) >= 3 and shorter in core and shorter in other
+    ratio = SequenceMatcher(None, sent, listed, autojunk=False).ratio()
+    shorter = min(sent, listed, key=len)
+    contained = len(shorter) >= MIN_CONTAINED_CHARACTERS and shorter in sent and shorter in listed
     return max(ratio, 0.9 if contained else 0.0)
 
 

@@ -108,7 +108,7 @@ class Confirmer:
         return left
 
     async def _record_seen(self, accepted: Accepted, remote: Attachment, state: TargetState) -> None:
-        """Record what the list shows, which is more than the answer to the upload, or differs from it."""
+        """Record what the list shows; the answer to the upload said less, or something else."""
         upload = accepted.upload
         try:
             await self.accept(upload, accepted.draft, remote, UploadStatus.UPLOADED, state)
@@ -134,7 +134,7 @@ class Confirmer:
     async def _is_there_by_id(self, accepted: Accepted) -> bool:
         if accepted.remote is None:
             return False
-        contents = await self._view.reader().of(accepted.remote)
+        contents = await self._view.reader().contents_of(accepted.remote)
         return contents.sha256 == accepted.upload.blob.sha256
 
 

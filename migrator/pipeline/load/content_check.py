@@ -4,8 +4,8 @@ If the content differs, or the file is gone, the upload is `failed`. The next lo
 one that differs only after a person has deleted it there. A text that the target re-encoded counts as the same, and is
 reported as altered.
 
-Beware: that a file can't be read now says nothing about its content; it is named, and its upload stays as it is. A file
-that no list shows may still be there, so it is requested by its id.
+Beware: that a file can't be read now says nothing about its content; it is named, and its upload stays unchanged. A
+file that no list shows may still be there, so it is requested by its id.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from migrator import errors
 from migrator.model import Altered, Attachment, EntityRef, Upload
 from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.load.finding import DIFFERS
-from migrator.pipeline.reading import Reader
+from migrator.pipeline.reading import Reader, remote_of
 from migrator.pipeline.stop import StopToken
 from migrator.pipeline.summary import ContentCounts, Failure
 from migrator.pipeline.workers import run_workers
@@ -82,9 +82,8 @@ class ContentCheck:
         return None, {**upload.altered, "content": {"sent": upload.blob.sha256, "found": sha256}}
 
     async def _unlisted(self, upload: Upload) -> Attachment | None:
-        """A file that no list shows, as the target gives it by its id; None if the target says it is gone."""
-        name, size = upload.name or "", upload.size_there
-        remote = Attachment(upload.remote_id or "", upload.to, name, size, locator=upload.locator)
+        """A file that no list shows, if the target still returns it by its id; None if the target says it is gone."""
+        remote = remote_of(upload)
         try:
             await self._reader.sha256(remote)
         except errors.GoneError:

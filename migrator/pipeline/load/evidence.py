@@ -54,7 +54,8 @@ class Evidence:
 
     def last_waits(self) -> list[float]:
         """Seconds to wait before each look, until an upload without an answer is old enough to be absent."""
-        return [self._wait * seconds for seconds in (1.0, 2.0, 4.0, 8.0, UNANSWERED_SECONDS - 15.0)]
+        first = (1.0, 2.0, 4.0, 8.0)
+        return [self._wait * seconds for seconds in (*first, UNANSWERED_SECONDS - sum(first))]
 
     def is_absent(self, upload: Upload, *, newer: bool, finished: bool = False, broke: bool = False) -> bool:
         """Whether an upload that was sent and is not listed is certainly absent.

@@ -17,7 +17,8 @@ from migrator.pipeline.load.arrivals import Recognised, is_passing, recognise
 from migrator.pipeline.load.evidence import LATE, PROMPT, Evidence
 from migrator.pipeline.load.outcomes import Outcomes
 from migrator.pipeline.load.settings import LoadSettings
-from migrator.pipeline.load.target_state import TargetState, TargetView, is_in_doubt, like
+from migrator.pipeline.load.target_state import TargetState, TargetView, is_in_doubt, similar_files
+from migrator.pipeline.reading import remote_of
 from migrator.pipeline.stop import back_off
 
 SAME_NAME_AND_SIZE = "a file of this name and size is there, and can't be read back to tell whether it is this one"
@@ -26,17 +27,12 @@ NOT_SEEN = "not seen at the target yet: the next load looks for it, and sends it
 
 
 class Finder:
-    """Finds uploads at the target, and learns how soon its lists show them."""
+    """Finds uploads at the target, and learns how soon its lists show them. `setting` keeps that for later runs."""
 
     def __init__(self, view: TargetView, settings: LoadSettings, outcomes: Outcomes, run: int) -> None:
         self._view, self._settings, self._outcomes, self._run = view, settings, outcomes, run
-        self._key = f"lists of {settings.identity}"
+        self.setting = f"lists of {settings.identity}"
         self.evidence = self._evidence_of("")
-
-    @property
-    def setting(self) -> str:
-        """The name of the setting that holds what earlier runs learned."""
-        return self._key
 
     def learned(self, verdict: str) -> None:
         """Set what earlier runs learned about this target's lists."""
@@ -49,7 +45,7 @@ class Finder:
     async def note(self, *, prompt: bool) -> None:
         """Note, also for later runs, whether an accepted upload was listed at the first look."""
         if self.evidence.note(prompt=prompt):
-            await self._outcomes.keep(self._key, self.evidence.verdict)
+            await self._outcomes.keep(self.setting, self.evidence.verdict)
 
     async def find(self, upload: Upload, draft: Draft, state: TargetState, recognised: Recognised) -> Attachment | None:
         """The file on the entity that this upload is: by its id, among the new ones, or among those there before."""
@@ -68,25 +64,24 @@ class Finder:
         return known
 
     async def _unlisted(self, upload: Upload, state: TargetState) -> Attachment | None:
-        """A file that no list shows, because lists may lag: the target gives it by its id, and its bytes are right."""
-        name = upload.name or upload.sent_name or ""
-        remote = Attachment(upload.remote_id or "", upload.to, name, upload.size_there, locator=upload.locator)
-        contents = await state.reader.of(remote)
+        """A file that no list shows yet, if the target returns it by its id and its bytes are right."""
+        remote = remote_of(upload)
+        contents = await state.reader.contents_of(remote)
         if not contents.for_good:
-            raise errors.RetriableError(f"file {remote.id} is on no list, and asking for it failed: {contents.why}")
+            raise errors.RetriableError(f"file {remote.id} is on no list, and asking for it failed: {contents.reason}")
         return remote if contents.sha256 in {upload.blob.sha256, upload.sha256_there} else None
 
     async def _match(self, upload: Upload, draft: Draft, state: TargetState) -> Attachment | None:
         """The same file, if it was there before and no upload accounts for it. `RejectedError` if that is uncertain."""
-        for remote in like(draft, state.free):
-            contents = await state.reader.of(remote)
+        for remote in similar_files(draft, state.free):
+            contents = await state.reader.contents_of(remote)
             if contents.sha256 == upload.blob.sha256:
                 return remote
             if contents.sha256 is None and not contents.gone and remote.id not in upload.seen:
                 if not contents.for_good:
-                    raise errors.RetriableError(contents.why)
+                    raise errors.RetriableError(contents.reason)
                 if remote.size == draft.size and not is_in_doubt(upload):
-                    raise errors.RejectedError(f"{SAME_NAME_AND_SIZE}: {contents.why}")
+                    raise errors.RejectedError(f"{SAME_NAME_AND_SIZE}: {contents.reason}")
         return None
 
     async def find_late(self, upload: Upload, state: TargetState, recognised: Recognised) -> Attachment | None:

@@ -30,15 +30,15 @@ class Outcomes(Protocol):
 
     @abstractmethod
     async def intend(self, upload: Upload, name: str) -> None:
-        """An upload is about to be sent under this name; that is safe on disk when this returns."""
+        """Record that an upload is about to be sent under this name; that is safe on disk when this returns."""
 
     @abstractmethod
     async def record(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
-        """The outcome of an upload; it replaces an earlier one."""
+        """Record the outcome of an upload; it replaces an earlier one."""
 
     @abstractmethod
     async def fail(self, upload: Upload, status: UploadStatus, reason: str, name: str | None) -> None:
-        """An upload failed; `name` is the name it would have had."""
+        """Record that an upload failed; `name` is the name it would have had."""
 
     @abstractmethod
     async def keep(self, key: str, value: str) -> None:

@@ -1,7 +1,7 @@
 """Uploads whose mapping row changed after they were sent.
 
-A load only reports them. To delete them is a rollback of exactly these files, with all its checks; this module says
-which files they are.
+A load only reports them; this module says which files they are. Deleting them is a rollback of exactly these files,
+with all its checks.
 
 Beware: a row that was removed names no new entity, so its files stay. And no file is deleted before it has arrived
 everywhere the mapping sends it now.

@@ -1,7 +1,7 @@
 """Stubs: entities created at the target for source entities that have files and no row in the mapping.
 
 A stub contains a marker, which is different for each original. Before a stub is created, the target is searched for its
-marker; so a load finds the stubs of one that was killed without help from the catalog or the mapping file.
+marker; so a load finds the stubs of a load that was killed, even if neither catalog nor mapping file has them.
 
 Rows are added to the mapping file in batches; rows that a kill loses are added by the next load.
 """
@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
-from html.parser import HTMLParser
-
-from typing_extensions import override
 
 from migrator import errors
 from migrator.mapping import NewRow, field_of
 from migrator.model import NOBODY, Entity, EntityDraft, EntityRef
 from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.load.evidence import MIN_LOOKS
+from migrator.pipeline.load.html_text import plain_text
 from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.stop import StopToken
 from migrator.pipeline.summary import Failure
@@ -30,10 +27,7 @@ from migrator.store import Catalog
 MAX_TEXT_CHARACTERS = 30_000
 """Length of the text of a stub, which has the original's description."""
 MIN_ROWS_PER_WRITE = 50
-"""Rows collected before they are written. More and more are: each write rewrites the whole file."""
-
-_BREAKS = {"br", "p", "div", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "pre", "blockquote"}
-_SILENT = {"script", "style"}
+"""Rows collected before the first write. Later writes wait for more, because each rewrites the whole file."""
 
 
 class StubCreator:
@@ -68,7 +62,7 @@ class StubCreator:
         source = await self._executor.call(self._catalog.settings.get, "source")
         self._source = source or ""
         missing = await self._executor.call(self.missing)
-        with self._stop.in_flight():  # a stop waits until the rows are written
+        with self._stop.in_flight():  # so that a stop waits until the rows are written
             try:
                 count = min(self._settings.uploads, self._target.capabilities.max_writes)
                 await run_workers(missing, self._create_one, count, self._stop)
@@ -114,7 +108,7 @@ class StubCreator:
             await self._executor.call(self._settings.add_rows, rows)
 
     def summary(self, *, dry_run: bool) -> dict[str, int]:
-        """For the summary of the load. An earlier load created those `found`, but did not add their rows."""
+        """The counts for the summary of the load. Those `found` were created by an earlier load, which added no row."""
         if dry_run:
             return {"would_create": len(self.missing())}
         return {"created": self.created, "found": self.found, "failed": len(self.failures)}
@@ -126,43 +120,3 @@ def stub_for(entity: Entity, source: str) -> EntityDraft:
     mark = hashlib.sha256(f"{source}\n{entity.ref.kind}\n{entity.ref.id}".encode("utf-8", "replace")).hexdigest()
     text = f"Migrated from {source}: {entity.ref}\n{entity.url}\n\n{description}".strip()[:MAX_TEXT_CHARACTERS]
     return EntityDraft(entity.ref.kind, entity.title or str(entity.ref), text, f"migrator-{mark[:24]}")
-
-
-def plain_text(markup: str) -> str:
-    """The text of HTML, with its line breaks. Text without tags stays the same."""
-    if "<" not in markup and "&" not in markup:
-        return markup.strip()
-    reader = _Words()
-    reader.feed(markup)
-    reader.close()
-    lines = ("".join(reader.words)).split("\n")
-    return _without_gaps([" ".join(line.split()) for line in lines])
-
-
-def _without_gaps(lines: Sequence[str]) -> str:
-    kept = [line for line, before in zip(lines, ["", *lines], strict=False) if line or before]
-    return "\n".join(kept).strip()
-
-
-class _Words(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.words: list[str] = []
-        self._silent = 0
-
-    @override
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._silent += tag in _SILENT
-        if tag in _BREAKS:
-            self.words.append("\n")
-
-    @override
-    def handle_endtag(self, tag: str) -> None:
-        self._silent -= tag in _SILENT and self._silent > 0
-        if tag in _BREAKS - {"br"}:
-            self.words.append("\n")
-
-    @override
-    def handle_data(self, data: str) -> None:
-        if not self._silent:
-            self.words.append(data)

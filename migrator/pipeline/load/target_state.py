@@ -18,8 +18,8 @@ from migrator.store import Archive, Catalog
 class Accepted:
     """An upload that the target accepted. `remote` is the file that it became, None if the answer didn't say.
 
-    `why` may explain why no list shows it. `looked`: a list was requested since, so the next one doesn't tell how soon
-    lists are up to date.
+    `why` may explain why no list shows it. `looked`: a list was requested since then, so the next list proves nothing
+    about how soon lists are up to date.
     """
 
     upload: Upload
@@ -90,7 +90,7 @@ class TargetView:
         return TargetState(to, {remote.id: remote for remote in listed}, free, names, accounted, self.reader())
 
 
-def like(draft: Draft, files: Iterable[Attachment]) -> list[Attachment]:
+def similar_files(draft: Draft, files: Iterable[Attachment]) -> list[Attachment]:
     """The files that may be this one, by name and size."""
     return [remote for remote in files if same_name(remote.name, draft.name) and remote.size in {None, draft.size}]
 

@@ -89,7 +89,7 @@ class Uploader:
             await self._fail_all(uploads, to, error)
             return
         state.names.update(upload.attachment.name for upload in uploads)
-        state.open.update({up.attachment.id: up for up in doubtful if up.attachment.id not in recognised.files})
+        state.open.update({upload.attachment.id: upload for upload in doubtful if not recognised.has(upload)})
         for upload in uploads:
             if self._stop.requested:
                 self._stop.left_undone = True
@@ -109,7 +109,7 @@ class Uploader:
         """Find or send one upload."""
         draft = self._draft(upload, state)
         try:
-            remote = await self._find(upload, draft, state, recognised)
+            remote = await self._finder.find(upload, draft, state, recognised)
             if remote := remote or await self._finder.find_late(upload, state, recognised):
                 await self._confirmer.accept(upload, draft, remote, UploadStatus.ALREADY_THERE, state)
                 self._progress.done()
@@ -125,11 +125,6 @@ class Uploader:
         except errors.ItemFailedError as error:
             state.open.pop(upload.attachment.id, None)
             await self._fail(upload, str(error), name=draft.name)
-
-    async def _find(
-        self, upload: Upload, draft: Draft, state: TargetState, recognised: Recognised
-    ) -> Attachment | None:
-        return await self._finder.find(upload, draft, state, recognised)
 
     def _is_remapped(self, upload: Upload) -> bool:
         """Whether the mapping no longer sends the file to this entity."""
@@ -185,18 +180,18 @@ class Uploader:
             if failure.accepted:
                 await self._take(upload, draft, None, state, str(failure))
                 return
-            refused = self._is_logged_out(failure)
-            waits = [0.0] if refused else self._finder.waits_after(failure)
+            logged_out = self._count_if_logged_out(failure)
+            waits = [0.0] if logged_out else self._finder.waits_after(failure)
             if await self._find_sent(upload, draft, state, waits):
                 return
-            again = not refused and number < (MAX_SENDS if failure.finished else MAX_BLIND_SENDS)
-            how = {"finished": failure.finished, "broke": not failure.at_work}
-            if not again or not self._finder.is_absent(upload, state, **how):
+            again = not logged_out and number < (MAX_SENDS if failure.finished else MAX_BLIND_SENDS)
+            broke = not failure.at_work
+            if not again or not self._finder.is_absent(upload, state, finished=failure.finished, broke=broke):
                 break
         raise errors.OutcomeUnknownError(f"sent {number} times, and not found at the target: {failure}")
 
     async def _intend(self, upload: Upload, draft: Draft, state: TargetState) -> Upload:
-        """Record that an upload is about to be sent; returns it as it is then recorded.
+        """Record that an upload is about to be sent; returns the upload with what was recorded.
 
         Files that no upload accounts for were there before (`seen`). Repeated attempts keep the `seen` of the first.
         """
@@ -226,15 +221,17 @@ class Uploader:
         except errors.LoginPageError as error:
             return errors.OutcomeUnknownError(str(error), finished=True, login=True)
         except errors.RejectedError as error:
-            self._is_logged_out(error)
+            self._count_if_logged_out(error)
             raise
         self._login_pages = 0
         self._progress.transferred(draft.size)
         await self._take(upload, draft, remote, state)
         return None
 
-    def _is_logged_out(self, error: errors.MigratorError) -> bool:
-        """Whether an upload was answered as if nobody were logged in; `AuthError` after several in a row."""
+    def _count_if_logged_out(self, error: errors.MigratorError) -> bool:
+        """Whether an upload was answered as if nobody were logged in; counts these, and raises `AuthError` after
+        MAX_LOGIN_PAGES in a row.
+        """
         page = isinstance(error, errors.OutcomeUnknownError) and error.login
         if not page and getattr(error, "status", None) != 401:
             return False
@@ -259,7 +256,7 @@ class Uploader:
             state.waiting.append(Accepted(upload, draft, None, why))
 
     async def _find_sent(self, upload: Upload, draft: Draft, state: TargetState, waits: Sequence[float]) -> bool:
-        """Look for the file that an upload became. If looking fails, the upload stays in doubt."""
+        """Look for the file that an upload became: one that was not listed before. If that fails, it stays in doubt."""
         with_listed = replace(upload, seen=upload.seen | state.listed.keys())
         try:
             for wait in waits:

@@ -71,20 +71,22 @@ def write_redirects(file: TextIO, entities: Iterable[EntityReport]) -> int:
     return count
 
 
-_CSV = ("kind", "entity_id", "title", "attachment_id", "name", "size", "created_at", "created_by", "archive", "sha256")
-_CSV_SENT = ("target", "target_kind", "target_id", "remote_id", "target_name", "upload", "content", "differs")
+_ENTITY_COLUMNS = ("kind", "entity_id", "title")
+_FILE_COLUMNS = ("attachment_id", "name", "size", "created_at", "created_by", "archive", "sha256")
+_UPLOAD_COLUMNS = ("target", "target_kind", "target_id", "remote_id", "target_name", "upload", "content")
+_NO_UPLOAD = [""] * len(_UPLOAD_COLUMNS)
 
 
 def write_csv(file: TextIO, totals: Totals, entities: Iterable[EntityReport]) -> None:  # noqa: ARG001 - rows only
     """Write a row for each attachment and target entity."""
     rows = csv.writer(file)
-    rows.writerow([*_CSV, *_CSV_SENT])
+    rows.writerow([*_ENTITY_COLUMNS, *_FILE_COLUMNS, *_UPLOAD_COLUMNS, "differs"])
     for entity in entities:
         for file_report in entity.files:
             source = [entity.ref.kind, entity.ref.id, entity.title, *_file_cells(file_report)]
             differences = "; ".join(difference for difference, _ in file_report.differences)
-            for target in map(_upload_cells, file_report.uploads) if file_report.uploads else [[""] * 7]:
-                rows.writerow([spreadsheet_cell(cell) for cell in [*source, *target, differences]])
+            for upload in [_upload_cells(upload) for upload in file_report.uploads] or [_NO_UPLOAD]:
+                rows.writerow([spreadsheet_cell(cell) for cell in [*source, *upload, differences]])
 
 
 def _file_cells(file_report: FileReport) -> list[str]:

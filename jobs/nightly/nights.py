@@ -1,0 +1,107 @@
+"""The nights of several configurations: one after the other, or some at a time. A failure stops no other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from migrator.config import Configuration, known_secrets, read_configuration, read_notify
+from migrator.errors import ConfigError
+from migrator.filenames import readable
+from migrator.jobs.nightly.findings import findings_of
+from migrator.jobs.nightly.memory import Memory, recall, remember
+from migrator.jobs.nightly.metrics import MetricsFiles, labels_of, samples_of
+from migrator.jobs.nightly.night import CONFIGURATION, Night
+from migrator.jobs.nightly.reporting import NightReporter, unless_stopped
+from migrator.jobs.nightly.sending import Notifier
+from migrator.jobs.nightly.severity import status_of, worst
+from migrator.jobs.output import Output
+from migrator.pipeline.summary import NightlySummary, StepError
+
+
+async def run_nights(paths: list[Path], parallel: int, output: Output, stop: asyncio.Event) -> NightlySummary:
+    """All of them, in the given order, at most `parallel` at a time."""
+    began = time.monotonic()
+    nights = await _Nights(paths, parallel, output, stop).run()
+    return _summary(nights, time.monotonic() - began)
+
+
+@dataclass(slots=True)
+class _Nights:
+    paths: list[Path]
+    parallel: int
+    output: Output
+    stop: asyncio.Event
+    metrics: MetricsFiles = field(default_factory=MetricsFiles)
+    archives: dict[Path, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    async def run(self) -> list[Night]:
+        seats = asyncio.Semaphore(self.parallel)
+
+        async def take_turn(path: Path) -> Night:
+            async with seats:
+                return await self._night_of(path)
+
+        return await asyncio.gather(*map(take_turn, self.paths))
+
+    async def _night_of(self, path: Path) -> Night:
+        name, alone = readable(path), len(self.paths) == 1
+        output = self.output.part("" if alone else name, bars=alone or self.parallel == 1)
+        night = Night(name, output, self.stop)
+        if self.stop.is_set():
+            night.interrupted = True
+            return night
+        try:
+            configuration = read_configuration(path)
+        except ConfigError as error:
+            night.failed(CONFIGURATION, error)
+            await _reporter_of_a_bad_file(night, path).conclude(Memory())
+            return night
+        async with self.archives[configuration.archive]:  # two configurations of one archive would refuse each other
+            await self._configured(night, path, configuration)
+        return night
+
+    async def _configured(self, night: Night, path: Path, configuration: Configuration) -> None:
+        notify = configuration.settings.notify
+        notifier = Notifier(notify, configuration.folder, night.output)
+        await unless_stopped(notifier.ping("/start"), self.stop)
+        await night.run(configuration)
+        recalled = recall(configuration.archive)
+        memory = replace(recalled.memory, success=time.time()) if night.code == 0 else recalled.memory
+        self._write_metrics(night, path, configuration, memory.success, recalled.verified_since)
+        reporter = NightReporter(night, path, notify, notifier, lambda: known_secrets(configuration))
+        memory = await reporter.conclude(memory)
+        if memory != recalled.memory:
+            remember(configuration.archive, memory)
+
+    def _write_metrics(
+        self, night: Night, path: Path, configuration: Configuration, success: float | None, since: float | None
+    ) -> None:
+        wanted = configuration.settings.nightly.metrics
+        if wanted is None:
+            return
+        file = configuration.resolve(wanted)
+        values = samples_of(night, failures=len(findings_of(night)), success=success, verified_since=since)
+        try:
+            self.metrics.write(file, labels_of(self.paths)[path], values)
+        except OSError as error:  # the exit status stands in the file, so it can't depend on it
+            night.output.warn(f"the metrics could not be written to {readable(file)}: {error.strerror}")
+
+
+def _reporter_of_a_bad_file(night: Night, path: Path) -> NightReporter:
+    notify = read_notify(path)
+    return NightReporter(night, path, notify, Notifier(notify, path.absolute().parent, night.output))
+
+
+def _summary(nights: list[Night], seconds: float) -> NightlySummary:
+    """The status is that of the worst; so is the error, with the configuration's name if there are several."""
+    code = worst(night.code for night in nights)
+    results = tuple(night.result() for night in nights)
+    error = next((night.error for night in results if night.error and night.error.code == code), None)
+    if error and len(results) > 1:
+        of = next(night.config for night in results if night.error == error)
+        error = StepError(error.code, f"{of}: {error.message}")
+    return NightlySummary(status=status_of(code), error=error, seconds=seconds, results=results)

@@ -1,0 +1,70 @@
+"""Where an export is built, and how it gets its name when it is complete."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from migrator.errors import ConfigError
+from migrator.filenames import readable
+from migrator.pipeline.export.formats import INDEX
+from migrator.store import sync_filesystem
+
+
+class Destination:
+    """Where an export is built, and how it gets its name. `ConfigError` if the destination is in use."""
+
+    def __init__(self, root: Path, destination: Path, *, file: bool) -> None:
+        self.path, self._file = Path(os.path.realpath(destination)), file
+        if self.path.is_relative_to(os.path.realpath(root)):
+            raise ConfigError(f"{readable(destination)} is inside of the archive")
+        exists = os.path.lexists(self.path)
+        key = hashlib.sha256(os.fsencode(f"{os.path.realpath(root)}\0{self.path}")).hexdigest()[:12]
+        # An empty folder can't be replaced if it is a mount point or we may not write to its parent: it is filled.
+        self._inside = exists and (self.path.is_mount() or not os.access(self.path.parent, os.W_OK))
+        self.partial = (self.path if self._inside else self.path.parent) / f".export-{key}.partial"
+        if exists and (
+            file or not self.path.is_dir() or {entry.name for entry in self.path.iterdir()} - {self.partial.name}
+        ):
+            raise ConfigError(f"{readable(destination)} exists{'' if file else ' and is no empty folder'}")
+
+    def prepare(self) -> None:
+        """Make the folder around it, and remove what an earlier export left unfinished."""
+        self.partial.parent.mkdir(parents=True, exist_ok=True)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove everything that was built."""
+        if self.partial.is_dir():
+            shutil.rmtree(self.partial)
+        else:
+            self.partial.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """Make the export safe on disk, then give it its name. It never replaces anything but an empty folder."""
+        sync_filesystem(self.partial.parent)
+        if self._file:
+            self._name_file()
+        elif self._inside:
+            for entry in sorted(self.partial.iterdir(), key=lambda entry: entry.name in {INDEX, "bagit.txt"}):
+                entry.rename(self.path / entry.name)
+            self.partial.rmdir()
+        else:
+            self.partial.rename(self.path)
+        sync_filesystem(self.path.parent)
+
+    def _name_file(self) -> None:
+        """Name the file by a hard link, which fails if the name is in use. Without links, only a look beforehand
+        prevents that a file is replaced.
+        """
+        try:
+            self.path.hardlink_to(self.partial)
+        except FileExistsError:
+            raise
+        except OSError:
+            if self.path.exists():
+                raise
+            self.partial.rename(self.path)
+        self.partial.unlink(missing_ok=True)
