@@ -54,7 +54,8 @@ class Night:
 
     async def run(self, configuration: Configuration) -> None:
         """All steps that make sense."""
-        await self.step("backup", run_backup(configuration, self.output, self.stop))
+        recheck = configuration.settings.nightly.recheck
+        await self.step("backup", run_backup(configuration, self.output, self.stop, recheck=recheck))
         if self._may_verify(configuration):
             portion = Portion(configuration.settings.nightly.verify)
             await self.step("verify", run_verify(configuration.archive, portion, self.output, self.stop))

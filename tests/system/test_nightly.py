@@ -73,6 +73,16 @@ async def test_a_night_backs_up_verifies_prunes_and_reports(tmp_path, source):
     assert f"backup complete: {FILES - 1} files listed, 0 stored (0 B), 0 failed; nothing changed" in again.out
 
 
+async def test_a_night_fetches_its_share_of_the_stored_files_again(tmp_path, source):
+    config = configure(tmp_path, source, nightly={"recheck": "50%"})
+    nights = [(await run("--json", "nightly", config)).document["results"][0]["backup"] for _ in range(3)]
+    counts = [backup["rechecked"] for backup in nights]
+    assert [count["files"] for count in counts[:1]] == [0], "what was just fetched is not fetched twice"
+    listed = nights[0]["attachments"]["listed"]
+    assert listed <= sum(count["files"] for count in counts[1:]) <= listed + 1
+    assert sum(count["replaced"] + count["failed"] for count in counts) == 0
+
+
 async def test_without_rules_a_night_prunes_nothing(tmp_path, source):
     config = configure(tmp_path, source, nightly={"verify": "0%"})
     _, document = await one_night(config)

@@ -97,28 +97,6 @@ class Runs(CatalogPart):
         ).fetchone()
         return list(json.loads(row[0])["problems"]) if row else []
 
-    def verified_since(self) -> str | None:
-        """The moment since when each blob has been hashed at least once: the start of the last round that got through.
-
-        Before the first round has, it is the start of the first run; None where there was none.
-        """
-        since = None
-        rows = self._db.execute("SELECT started_at, summary FROM runs WHERE command = 'verify' ORDER BY run_id DESC")
-        for started_at, text in rows.fetchall():
-            summary = json.loads(text or "{}")
-            round_complete = summary.get("round_complete")
-            if since is None and not round_complete:
-                continue  # of the round that is under way
-            if since is not None and round_complete:
-                break  # the round before
-            since = started_at
-            if round_complete and summary["blobs"] == summary.get("of"):
-                break  # a round in one run
-        if since is not None:
-            return str(since)
-        first = self._db.execute("SELECT min(started_at) FROM runs").fetchone()[0]
-        return None if first is None else str(first)
-
     def backups(self) -> list[BackupRun]:
         """Every backup, the newest first."""
         rows = self._db.execute(
@@ -153,6 +131,28 @@ class Runs(CatalogPart):
     def first_start(self) -> str:
         """When the first run started; empty if there was none."""
         return str(self._db.execute("SELECT coalesce(min(started_at), '') FROM runs").fetchone()[0])
+
+    def verified_since(self) -> str | None:
+        """The moment since when each blob has been hashed at least once: the start of the last round that got through.
+
+        Before the first round has, it is the start of the first run; None where there was none.
+        """
+        since = None
+        rows = self._db.execute("SELECT started_at, summary FROM runs WHERE command = 'verify' ORDER BY run_id DESC")
+        for started_at, text in rows.fetchall():
+            summary = json.loads(text or "{}")
+            round_complete = summary.get("round_complete")
+            if since is None and not round_complete:
+                continue  # of the round that is under way
+            if since is not None and round_complete:
+                break  # the round before
+            since = started_at
+            if round_complete and summary["blobs"] == summary.get("of"):
+                break  # a round in one run
+        if since is not None:
+            return str(since)
+        first = self._db.execute("SELECT min(started_at) FROM runs").fetchone()[0]
+        return None if first is None else str(first)
 
     def count_changes(self, run: int) -> None:
         """From now on, count the files that this connection adds, removes or changes. Call it once per run."""
