@@ -12,7 +12,6 @@ new file out of the next `lags` lists of its entity.
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
@@ -70,11 +69,15 @@ class MemoryTracker:
         self.lags = 0
         self._unlisted: dict[str, int] = {}
         self._numbers: dict[EntityRef, int] = {}
-        self._next = itertools.count(1)
+        self._last_number = 0
+
+    def _number(self) -> int:
+        self._last_number += 1
+        return self._last_number
 
     def add(self, kind: str, entity_id: str | None = None, title: str = "", **fields: str) -> EntityRef:
         """Add an entity, with a new id if none is given. `fields` are further keys of its JSON."""
-        number = next(self._next)
+        number = self._number()
         ref = EntityRef(kind, entity_id or str(number))
         raw = json.dumps({"kind": kind, "id": ref.id, "title": title, **fields})
         self.entities[ref] = Entity(ref, title, f"memory:{kind}/{ref.id}", raw)
@@ -84,7 +87,7 @@ class MemoryTracker:
     def attach(self, owner: EntityRef, name: str, content: bytes, **facts: str) -> Attachment:
         """Add a file to an entity (or to `NOBODY`), always with a new id. `facts` are fields of `Attachment`."""
         size = len(content) if self.capabilities.reports_size else None
-        number = str(next(self._next))
+        number = str(self._number())
         attachment = Attachment(number, owner, name, size, **facts)
         self.files[number] = replace(attachment, raw=json.dumps({"id": number, "name": name}))
         self.content[number] = content

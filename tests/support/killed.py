@@ -8,7 +8,6 @@ because it is written to disk at each upload.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import pickle
 import traceback
@@ -126,4 +125,4 @@ def restore(target: MemoryTracker, state: Path) -> None:
     if state.exists():
         saved = pickle.loads(state.read_bytes())
         target.files, target.content, target.uploads = saved["files"], saved["content"], saved["uploads"]
-        target._next = itertools.count(1 + max(map(int, [*saved["files"], "100"])))
+        target._last_number = max(map(int, [*saved["files"], "100"]))

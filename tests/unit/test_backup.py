@@ -187,7 +187,7 @@ async def test_a_gone_file_that_is_listed_anew_is_fetched_in_the_same_run(tmp_pa
             tracker.content[lost.id] = b"other bytes than before"
             tracker.files[lost.id] = replace(lost, size=len(tracker.content[lost.id]))
             tracker.entities[lost.owner] = tracker.entities.pop(lost.owner)
-            tracker._numbers[lost.owner] = next(tracker._next)
+            tracker._numbers[lost.owner] = tracker._number()
             raise GoneError("GET it: status 404")
 
     tracker.on_call = on_call

@@ -186,7 +186,7 @@ def restored(state) -> MemoryTracker:
         found = pickle.loads(state.read_bytes())
         target.files, target.content, target.uploads = found["files"], found["content"], found["uploads"]
     used = [*target._numbers.values(), *map(int, target.files), 0]
-    target._next = itertools.count(1 + max(used))
+    target._last_number = max(used)
     return target
 
 

@@ -81,7 +81,7 @@ class Life:
             del tracker.entities[ref]
         else:  # as after a restore: it stands at the end of the list from now on
             tracker.entities[ref] = tracker.entities.pop(ref)
-            tracker._numbers[ref] = next(tracker._next)
+            tracker._numbers[ref] = tracker._number()
 
     def happen_to_file(self, step: Step, id_: str, ref: EntityRef) -> None:
         file = self.tracker.files[id_]
