@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from migrator.store.catalog.database import is_archive, sqlite_errors
     from migrator.store.catalog.lineage import OWN_SOURCE
     from migrator.store.catalog.rechecks import RecheckRound, StoredFile
+    from migrator.store.catalog.runs import EndedBackup
     from migrator.store.catalog.snapshots import Snapshot
     from migrator.store.clock import now
     from migrator.store.disk import OWNER_ONLY, disk_errors, own_limits, require_descriptors, sync_filesystem
@@ -40,6 +41,7 @@ __all__ = [
     "Catalog",
     "Content",
     "Crawl",
+    "EndedBackup",
     "FailureKey",
     "FailureRow",
     "FreeSpace",
@@ -77,6 +79,7 @@ _HOMES = {
     "Catalog": "migrator.store.catalog",
     "Content": "migrator.store.writer",
     "Crawl": "migrator.store.catalog.crawl",
+    "EndedBackup": "migrator.store.catalog.runs",
     "FailureKey": "migrator.store.catalog.accepted",
     "FailureRow": "migrator.store.catalog.accepted",
     "JOURNAL": "migrator.store.layout",
