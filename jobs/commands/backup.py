@@ -93,7 +93,7 @@ async def run_backup(
     """Log in, lock the archive, back up; `moved_from` is the tracker's previous address, `recheck` the share of the
     stored files that is fetched again.
     """
-    from migrator.jobs.runtime import cancel_on_stop, held_archive
+    from migrator.jobs.runtime import cancel_on_stop, failure_recorded, failure_recorded_in, held_archive
     from migrator.jobs.wiring import wire_source
     from migrator.pipeline.backup import BackupSettings, backup, relocate
     from migrator.selection import EVERYTHING, require_known_kinds
@@ -107,7 +107,8 @@ async def run_backup(
     require_known_kinds(selection.kinds, known, "--kind")
     require_known_kinds([ref.kind for ref in selection.entities if ref.kind], known, "--entity")
     try:
-        output.note(f"source: {await cancel_on_stop(source.tracker.check(), stop)}")
+        with failure_recorded_in(configuration.archive, "backup"):
+            output.note(f"source: {await cancel_on_stop(source.tracker.check(), stop)}")
         settings = BackupSettings(
             source.identity,
             section.kinds,
@@ -124,7 +125,8 @@ async def run_backup(
             if moved_from:
                 old = f"{section.tracker} {moved_from}"
                 relocation = relocate(source.tracker, catalog, old, source.identity)
-                progress.note(await cancel_on_stop(relocation, stop))
+                with failure_recorded("backup", catalog):
+                    progress.note(await cancel_on_stop(relocation, stop))
             summary = await backup(source.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
         await source.tracker.close()

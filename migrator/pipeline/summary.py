@@ -613,12 +613,15 @@ class CheckedSide:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckSummary(Summary):
-    """The result of a check. `target` is an empty object if none is configured."""
+    """The result of a check. `target` is an empty object if none is configured; `nightly` is about messages and files
+    of a night, and missing if none are configured.
+    """
 
     command = "check"
 
     source: CheckedSide
     target: CheckedSide | dict[str, object]
+    nightly: tuple[Check, ...] | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from migrator.model import RunStatus
@@ -66,6 +67,14 @@ class EndedBackup:
     failures: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class FailedRun:
+    """One run that failed: when it started (ISO 8601, UTC), and the error's message, if there is one."""
+
+    started_at: str
+    message: str
+
+
 class Runs(CatalogPart):
     """One row for each run of a command that works on the archive."""
 
@@ -96,6 +105,20 @@ class Runs(CatalogPart):
                 "UPDATE runs SET status = ?, ended_at = ?, summary = ? WHERE run_id = ?",
                 [status, now(), json.dumps(summary, ensure_ascii=False), run],
             )
+
+    def record_failure(self, command: str, error: dict[str, Any]) -> None:
+        """Record a run that failed before its work began. The caller holds the archive's lock."""
+        run = self.begin(command)
+        self.end(run, RunStatus.FAILED, {"command": command, "run": run, "status": RunStatus.FAILED, "error": error})
+
+    def failed_in_a_row(self) -> list[FailedRun]:
+        """The latest backups and migrations, the newest first, as far as they failed without another end in between."""
+        rows = self._db.execute(
+            "SELECT status, started_at, json_extract(summary, '$.error.message') FROM runs "
+            "WHERE command IN ('backup', 'migrate') ORDER BY run_id DESC"
+        )
+        latest = takewhile(lambda row: row[0] == RunStatus.FAILED, rows)
+        return [FailedRun(started_at, message or "") for _, started_at, message in latest]
 
     def is_load(self, run: int) -> bool:
         """Whether this is the id of a load."""
