@@ -8,7 +8,7 @@ from migrator import errors
 from migrator.model import Altered, Attachment, Draft, Upload, UploadStatus
 from migrator.pipeline.load.arrivals import altered_of, recognise
 from migrator.pipeline.load.evidence import LATE
-from migrator.pipeline.load.finding import Finder, not_seen
+from migrator.pipeline.load.finding import Finder
 from migrator.pipeline.load.outcomes import Outcomes, UploadFacts
 from migrator.pipeline.load.target_state import Accepted, TargetState, TargetView
 from migrator.pipeline.stop import back_off
@@ -83,7 +83,9 @@ class Confirmer:
                 raise errors.TrackerUnreachableError(str(error)) from error
             except errors.ItemFailedError as error:
                 for accepted in left:
-                    await self.doubt(accepted.upload, f"accepted by the target, but reading back failed: {error}")
+                    await self.doubt(
+                        accepted.upload, f"accepted by the {self._finder.side}, but reading back failed: {error}"
+                    )
                 return
             if not wait and (left or not state.waiting[-1].looked):
                 await self._finder.note(prompt=not left)
@@ -115,7 +117,7 @@ class Confirmer:
         except errors.ConnectError:
             raise
         except errors.ItemFailedError as error:
-            await self.doubt(upload, f"accepted by the target, but not there as it was sent: {error}")
+            await self.doubt(upload, f"accepted by the {self._finder.side}, but not there as it was sent: {error}")
         else:
             if accepted.remote is None:
                 self._progress.done()
@@ -128,7 +130,9 @@ class Confirmer:
         if await self._is_there_by_id(accepted):
             await self._outcomes.record(accepted.upload, UploadStatus.UPLOADED, accepted=True)
             return
-        await self._outcomes.record(accepted.upload, UploadStatus.IN_DOUBT, accepted=True, error=not_seen(accepted.why))
+        await self._outcomes.record(
+            accepted.upload, UploadStatus.IN_DOUBT, accepted=True, error=self._finder.not_seen(accepted.why)
+        )
         self._progress.done(failed=True)
 
     async def _is_there_by_id(self, accepted: Accepted) -> bool:

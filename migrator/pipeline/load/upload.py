@@ -17,7 +17,7 @@ from migrator.model import Attachment, Draft, EntityRef, Upload, UploadStatus
 from migrator.pipeline.load.arrivals import Recognised, is_passing, recognise
 from migrator.pipeline.load.confirming import Confirmer
 from migrator.pipeline.load.dry_run import DryRunReport
-from migrator.pipeline.load.finding import Finder, not_seen
+from migrator.pipeline.load.finding import Finder
 from migrator.pipeline.load.outcomes import CatalogOutcomes, DryRunOutcomes, Outcomes
 from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.load.target_state import Accepted, TargetState, TargetView, is_in_doubt
@@ -103,7 +103,7 @@ class Uploader:
             if isinstance(error, errors.GoneError) and self._is_remapped(upload):
                 await self._drop(upload)
             else:
-                await self._fail(upload, f"{to} at the {'source' if self._settings.restores else 'target'}: {error}")
+                await self._fail(upload, f"{to} at the {self._settings.side}: {error}")
 
     async def _settle(self, upload: Upload, state: TargetState, recognised: Recognised) -> None:
         """Find or send one upload."""
@@ -188,7 +188,7 @@ class Uploader:
             broke = not failure.at_work
             if not again or not self._finder.is_absent(upload, state, finished=failure.finished, broke=broke):
                 break
-        raise errors.OutcomeUnknownError(f"sent {number} times, and not found at the target: {failure}")
+        raise errors.OutcomeUnknownError(f"sent {number} times, and not found at the {self._settings.side}: {failure}")
 
     async def _intend(self, upload: Upload, draft: Draft, state: TargetState) -> Upload:
         """Record that an upload is about to be sent; returns the upload with what was recorded.
@@ -249,7 +249,7 @@ class Uploader:
         if remote and (new or self._settings.dry_run):
             await self._confirmer.believe(upload, draft, remote, state)
             return
-        await self._outcomes.record(upload, UploadStatus.IN_DOUBT, accepted=True, error=not_seen(why))
+        await self._outcomes.record(upload, UploadStatus.IN_DOUBT, accepted=True, error=self._finder.not_seen(why))
         if not await self._find_sent(upload, draft, state, [0.0]):
             await self._finder.note(prompt=False)  # accepted, but the list requested right afterwards lacks it
             upload = replace(upload, accepted=True, seen=upload.seen | state.listed.keys())
