@@ -60,9 +60,18 @@ def _refusal(scope: Message) -> tuple[int, str] | None:
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if len(hosts) != 1 or not _OWN_HOST.fullmatch(hosts[0]):
         return 403, "this server answers only as localhost"
+    if _is_from_another_site(dict(scope["headers"])):
+        return 403, "this server answers only its own pages"
     if scope["method"] not in {"GET", "HEAD"}:
         return 405, "this server only reads"
     return (404, "there is no such page") if _HIDDEN.match(scope["path"]) else None
+
+
+def _is_from_another_site(headers: dict[bytes, bytes]) -> bool:
+    """Whether a page from elsewhere wants to use something of ours. A link to a page of ours is fine."""
+    return headers.get(b"sec-fetch-site") in {b"cross-site", b"same-site"} and (
+        headers.get(b"sec-fetch-mode") != b"navigate" or headers.get(b"sec-fetch-dest") != b"document"
+    )
 
 
 async def _refuse(send: Send, status: int, message: str) -> None:

@@ -79,6 +79,12 @@ async def test_a_port_in_use_and_a_folder_without_archive_are_status_2(tmp_path)
     assert list((tmp_path / "empty").iterdir()) == []
 
 
+async def test_a_damaged_catalog_is_status_5(tmp_path):
+    await run_backup(MemoryTracker(), tmp_path / "archive")
+    (tmp_path / "archive" / "catalog.db").write_bytes(b"no catalog" * 1000)
+    assert (await run("browse", tmp_path / "archive")).code == 5
+
+
 async def test_without_datasette_it_says_what_to_install(tmp_path, monkeypatch):
     await run_backup(MemoryTracker(), tmp_path / "archive")
     monkeypatch.setitem(sys.modules, "datasette.app", None)
@@ -126,7 +132,7 @@ async def test_every_page_is_drawn_wide_and_narrow_without_an_error(tmp_path, sc
             page = await context.new_page()
             wrong = complaints(page, url)
             for name, path in pages.items():
-                answer = await page.goto(url + path, wait_until="networkidle")
+                answer = await page.goto(url + path, wait_until="load")
                 assert answer.status == 200
                 await page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True)
                 assert wrong == [], name

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +21,8 @@ from migrator.store.blobs import Archive
 from migrator.trackers.memory import MemoryTracker
 from tests.support.browsed import LARGE, ODD_NAME, SCRIPT, Served, browsed, hostile_archive, png
 from tests.support.program import run
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 @pytest.fixture
@@ -95,6 +98,21 @@ async def test_every_snapshot_holds_what_the_catalog_says(served):
         sql = "select attachment_id, name, sha256 from browse_files where :at between from_run and until_run"
         rows = json.loads(await served.page("/catalog.json", sql=sql, at=str(run_id), _shape="arrays"))["rows"]
         assert {tuple(row) for row in rows} == held
+
+
+@pytest.mark.parametrize("name", ["archive-1", "archive-1-before-manifests"])
+async def test_an_archive_of_an_earlier_version_is_shown(tmp_path, name):
+    root = tmp_path / "archive"
+    shutil.copytree(FIXTURES / name, root)
+    with closing(Catalog(root, read_only=True)) as catalog:
+        stored = catalog.db.execute("SELECT attachment_id, sha256 FROM attachments WHERE status = 'stored'").fetchall()
+    async with browsed(root, tmp_path / "copy") as url, aiohttp.ClientSession() as session:
+        shown = Served(root, MemoryTracker(), {}, url, session)
+        assert 'class="verdict' in await shown.page("/")
+        assert stored
+        for id_, sha256 in stored:
+            _, _, body = await shown.get("/download", params={"id": id_})
+            assert hashlib.sha256(body).hexdigest() == sha256
 
 
 async def test_nothing_that_came_from_the_tracker_is_markup(served):
@@ -192,6 +210,15 @@ async def test_a_foreign_host_is_refused(served_once, host):
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:65535", "[::1]:8001"])
 async def test_this_machine_may_be_named_in_any_way(served_once, host):
     assert (await served_once.get("/", headers={"Host": host}))[0] == 200
+
+
+async def test_a_page_of_another_site_may_link_here_and_no_more(served_once):
+    def sent(mode: str, dest: str) -> dict[str, str]:
+        return {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
+
+    assert (await served_once.get("/", headers=sent("navigate", "document")))[0] == 200
+    for mode, dest in (("navigate", "iframe"), ("no-cors", "image"), ("no-cors", "script"), ("cors", "empty")):
+        assert (await served_once.get("/catalog?sql=select+1", headers=sent(mode, dest)))[0] == 403
 
 
 async def test_only_reading_methods_are_answered(served_once):

@@ -120,6 +120,10 @@ def _marks(catalog: Path) -> list[tuple[int, int]]:
     """Size and time of the catalog, of its log and of its rollback journal: what changes when it is written."""
     marks = []
     for path in (catalog, *(catalog.with_name(f"{CATALOG}{ending}") for ending in ("-wal", "-journal"))):
-        facts = path.stat() if path.exists() else None
-        marks.append((facts.st_size, facts.st_mtime_ns) if facts else (0, 0))
+        try:
+            facts = path.stat()
+        except FileNotFoundError:
+            marks.append((0, 0))
+        else:
+            marks.append((facts.st_size, facts.st_mtime_ns))
     return marks
