@@ -67,6 +67,7 @@ HOMES = {
     ),
     "apprise": ("migrator.jobs.nightly.sending",),
     "click": ("migrator.jobs",),
+    "datasette": ("migrator.jobs.browse.server",),
     "defusedxml": ("migrator.wire.xml_reader",),
     "httptools": ("migrator.wire.h1.response",),
     "jinja2": ("migrator.pipeline.report.html",),
@@ -80,6 +81,7 @@ HOMES = {
     "sqlite_utils": ("migrator.store",),
     "tenacity": ("migrator.layers.retry",),
     "typing_extensions": ("migrator",),
+    "uvicorn": ("migrator.jobs.browse.server",),
     "uvloop": ("migrator.jobs.runtime",),
     "yarl": (
         "migrator.wire.addresses",
@@ -219,7 +221,7 @@ def test_every_library_has_one_home():
 
 def test_every_library_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = (project["optional-dependencies"][extra] for extra in ("keyring", "notify"))
+    extras = (project["optional-dependencies"][extra] for extra in ("browse", "keyring", "notify"))
     declared = [*project["dependencies"], *chain(*extras)]
     names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in declared}
     brought_along = {"aiohappyeyeballs", "multidict", "yarl", "markupsafe"}  # types of aiohttp and jinja2

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from migrator.store.blobs import Archive, LargeFile, hash_file
     from migrator.store.catalog import Catalog
     from migrator.store.catalog.accepted import Acceptances, FailureKey, FailureRow, key_of
+    from migrator.store.catalog.browsing import PRESENT, add_search, copy_catalog, forbid_all_but_reading
     from migrator.store.catalog.changed_content import is_content_changed
     from migrator.store.catalog.crawl import Crawl, Vanished
     from migrator.store.catalog.database import is_archive, sqlite_errors
@@ -33,6 +34,7 @@ __all__ = [
     "JOURNAL",
     "OWNER_ONLY",
     "OWN_SOURCE",
+    "PRESENT",
     "README",
     "Acceptances",
     "Archive",
@@ -51,9 +53,12 @@ __all__ = [
     "Snapshot",
     "StoredFile",
     "Vanished",
+    "add_search",
     "audit",
     "blob_name",
+    "copy_catalog",
     "disk_errors",
+    "forbid_all_but_reading",
     "hash_file",
     "holder_of",
     "is_archive",
@@ -86,6 +91,7 @@ _HOMES = {
     "LargeFile": "migrator.store.blobs",
     "OWNER_ONLY": "migrator.store.disk",
     "OWN_SOURCE": "migrator.store.catalog.lineage",
+    "PRESENT": "migrator.store.catalog.browsing",
     "README": "migrator.store.layout",
     "FreeSpace": "migrator.store.space",
     "RecheckRound": "migrator.store.catalog.rechecks",
@@ -93,11 +99,14 @@ _HOMES = {
     "Snapshot": "migrator.store.catalog.snapshots",
     "StoredFile": "migrator.store.catalog.rechecks",
     "Vanished": "migrator.store.catalog.crawl",
+    "add_search": "migrator.store.catalog.browsing",
     "audit": "migrator.store.repair.auditing",
     "blob_name": "migrator.store.layout",
+    "copy_catalog": "migrator.store.catalog.browsing",
     "disk_errors": "migrator.store.disk",
     "require_descriptors": "migrator.store.disk",
     "sync_filesystem": "migrator.store.disk",
+    "forbid_all_but_reading": "migrator.store.catalog.browsing",
     "hash_file": "migrator.store.blobs",
     "holder_of": "migrator.store.lock",
     "is_archive": "migrator.store.catalog.database",

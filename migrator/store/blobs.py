@@ -210,6 +210,23 @@ class Archive:
             return None
         return BlobBody(path, blob, content) if actual == blob else None
 
+    def stream(self, blob: Blob) -> BlobBody | None:
+        """The bytes of a blob, checked only while they are read; None if the file is missing or has another size."""
+        return BlobBody(self.path_of(blob.sha256), blob) if self._is_whole(blob) else None
+
+    def head(self, blob: Blob, size: int) -> bytes | None:
+        """The first bytes of a blob, unchecked; None if the file is missing, can't be read or has another size."""
+        try:
+            with self.path_of(blob.sha256).open("rb") as file:
+                return file.read(size) if self._is_whole(blob) else None
+        except OSError:
+            return None
+
+    def _is_whole(self, blob: Blob) -> bool:
+        with suppress(OSError):
+            return self.path_of(blob.sha256).stat().st_size == blob.size
+        return False
+
 
 class BlobBody:
     """The bytes of a blob; each iteration starts again. `ArchiveDamagedError` if they don't match the hash.
