@@ -21,7 +21,6 @@ from migrator.store import (
     Archive,
     ArchiveLock,
     Catalog,
-    Scribe,
     disk_errors,
     is_archive,
     require_descriptors,
@@ -131,7 +130,7 @@ def held_folder(root: Path, command: str, *, create: bool = False, reads: bool =
         return
     with disk_errors(str(root)):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with ArchiveLock(root, command) as lock, closing(Scribe(root, lock.handles)) as scribe:
-        archive = Archive(root, scribe)
+    with ArchiveLock(root, command):
+        archive = Archive(root)
         archive.prepare()
         yield archive

@@ -1,10 +1,10 @@
 """The blobs of an archive: files on disk, each named by the SHA-256 of its content.
 
-Small files are collected and stored in one call (`store_batch`), which flushes once for all of them. Large files are
-streamed into `incoming/` first, in constant memory. A blob gets its name only when it is complete and safe on disk.
+A file is received in `incoming/`: a small one in one write, a large one in a stream, in constant memory. A blob gets
+its name only when it is complete and safe on disk; that takes two flushes for any number of them (`Storing`).
 
-Beware: everything here blocks, except reads and writes through aiofiles; the pipelines call the rest on the disk
-thread. A blob must be safe before the catalog mentions it, so record it after these calls, never before.
+Beware: everything here blocks, except reads and writes through aiofiles. A blob must be safe before the catalog
+mentions it, so record it after these calls, never before.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiofiles.threadpool
@@ -36,7 +37,6 @@ from migrator.store.layout import (
     is_ours,
     new_incoming_name,
 )
-from migrator.store.writer import Content, Fresh, Scribe, write_blobs
 
 READ_BYTES = 1024 * 1024
 WRITEBACK_BYTES = 8 * 1024 * 1024
@@ -62,6 +62,14 @@ class _Hashing(io.FileIO):
         return len(chunk)
 
 
+@dataclass(frozen=True, slots=True)
+class IncomingBlob:
+    """A complete file that is not safe on disk yet: `name` is its name in `incoming/`, None if its blob was there."""
+
+    blob: Blob
+    name: str | None
+
+
 class LargeFile:
     """One large file that is being received. `write` is for the event loop; `finish` and `discard` block."""
 
@@ -76,11 +84,11 @@ class LargeFile:
         with disk_errors(str(self._path)):
             await self._file.write(chunk)
 
-    def finish(self) -> tuple[Blob, str]:
-        """The blob, and the name in `incoming/` under which it waits for `store_batch`. It is not safe on disk yet."""
+    def finish(self) -> IncomingBlob:
+        """The whole file."""
         with disk_errors(self._path.name):
             self._raw.close()
-        return Blob(self._raw.sha256.hexdigest(), self._raw.size), self._path.name
+        return IncomingBlob(Blob(self._raw.sha256.hexdigest(), self._raw.size), self._path.name)
 
     def discard(self) -> None:
         """Delete the unfinished file."""
@@ -88,16 +96,53 @@ class LargeFile:
         disk.remove(self._path)
 
 
+class Storing:
+    """Some received files on their way to be safe blobs of the archive at `root`: call the three methods in order.
+
+    The flushes may run in a thread. Repeating all three is harmless. `StorageError`.
+    """
+
+    def __init__(self, root: Path, received: Sequence[IncomingBlob], present: Iterable[str]) -> None:
+        self._root, self._blobs, self._present = root, root / BLOBS, frozenset(present)
+        self._folders = {blob_path(root, incoming.blob.sha256).parent for incoming in received}
+        self._files = [
+            (root / INCOMING / incoming.name, blob_path(root, incoming.blob.sha256))
+            for incoming in received
+            if incoming.name is not None
+        ]
+
+    def sync_contents(self) -> None:
+        """Make the contents safe."""
+        with disk_errors(str(self._root)):
+            disk.sync_files(self._root / INCOMING, [path for path, blob in self._files if _still_waits(path, blob)])
+
+    def rename(self) -> None:
+        """Give each its name, and delete those whose blob was there already."""
+        with disk_errors(str(self._root)):
+            for path, blob in self._files:
+                if blob.name in self._present:
+                    disk.remove(path)
+                elif _still_waits(path, blob):
+                    disk.rename(path, blob)
+
+    def sync_names(self) -> None:
+        """Make the names safe, also those of blobs that were there: another process may just have given them."""
+        with disk_errors(str(self._root)):
+            disk.sync_folders(self._folders, self._blobs)
+
+
+def _still_waits(path: Path, blob: Path) -> bool:
+    """Whether a file has not got its name yet; the error of a file that is in neither place comes when it is used."""
+    return path.exists() or not blob.exists()
+
+
 class Archive:
     """The folder `root`. `untrusted` are blobs that may be damaged or not yet safe, to be written again: a backup adds
     those that `verify` found damaged, and those that a killed run left without recording them.
-
-    `scribe`, if given, writes large batches of small files in a process of its own.
     """
 
-    def __init__(self, root: Path, scribe: Scribe | None = None) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self._scribe = scribe
         self.blobs, self.incoming = root / BLOBS, root / INCOMING
         self.untrusted: set[str] = set()
 
@@ -143,33 +188,25 @@ class Archive:
             return self.path_of(blob.sha256).stat().st_size == blob.size
         return False
 
-    def store_batch(self, bodies: Sequence[tuple[Blob, Content]]) -> None:
-        """Store files that are already hashed; all are safe on disk when this returns. Repeating it is harmless.
-
-        Contents that are already here are not written again, unless they are `untrusted`.
-        """
-        present = {blob.sha256 for blob, _ in bodies if self.has(blob)}
-        fresh: dict[str, Content] = {}
+    def receive(self, blob: Blob, content: bytes) -> IncomingBlob:
+        """Write a small file that is hashed already, unless the archive has it. It is safe after `storing`."""
+        if self.has(blob):
+            return IncomingBlob(blob, None)
+        path = self.new_incoming()
         with disk_errors(str(self.root)):
-            for blob, content in bodies:
-                if blob.sha256 not in present and fresh.setdefault(blob.sha256, content) is content:
-                    continue
-                if isinstance(content, str):
-                    disk.remove(self.incoming / content)
-            if fresh:
-                with self._distrusting(fresh):
-                    self._write_fresh(list(fresh.items()))
-
-    def _write_fresh(self, fresh: Fresh) -> None:
-        if self._scribe is None or not self._scribe.write(fresh):
-            write_blobs(self.root, fresh)
+            disk.write_file(path, content, disk.SEALED)
+        return IncomingBlob(blob, path.name)
 
     @contextmanager
-    def _distrusting(self, blobs: Collection[str]) -> Iterator[None]:
-        """Mark these blobs as untrusted until all of them are safe; if writing fails, they stay marked."""
-        self.untrusted.update(blobs)
-        yield
-        self.untrusted.difference_update(blobs)
+    def storing(self, received: Sequence[IncomingBlob]) -> Iterator[Storing]:
+        """Make these files safe blobs; until that has succeeded, they are `untrusted`."""
+        hashes = {incoming.blob.sha256 for incoming in received}
+        storing = Storing(
+            self.root, received, {incoming.blob.sha256 for incoming in received if self.has(incoming.blob)}
+        )
+        self.untrusted.update(hashes)
+        yield storing
+        self.untrusted.difference_update(hashes)
 
     def remove(self, hashes: Iterable[str]) -> None:
         """Delete the files of these blobs, safely. The catalog must have forgotten them before. May be repeated."""
