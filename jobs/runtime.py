@@ -42,7 +42,7 @@ def run_job(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
     A job that does not end within STOP_SECONDS of the first signal is cancelled, which raises `KeyboardInterrupt`.
     """
     require_descriptors(OPEN_FILES)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=event_loop()) as runner:
         try:
             return runner.run(_with_signals(job))
         except asyncio.CancelledError:
@@ -86,7 +86,8 @@ async def cancel_on_stop(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T
         await asyncio.wait({task, stopping})
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes an event loop: uvloop's, where that is installed."""
     try:
         import uvloop
     except ImportError:
@@ -130,7 +131,7 @@ def held_folder(root: Path, command: str, *, create: bool = False, reads: bool =
         return
     with disk_errors(str(root)):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with ArchiveLock(root, command):
-        archive = Archive(root)
+    with ArchiveLock(root, command) as lock:
+        archive = Archive(root, lock.handles)
         archive.prepare()
         yield archive

@@ -14,7 +14,7 @@ import io
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,10 +64,10 @@ class _Hashing(io.FileIO):
 
 @dataclass(frozen=True, slots=True)
 class IncomingBlob:
-    """A complete file that is not safe on disk yet: `name` is its name in `incoming/`, None if its blob was there."""
+    """A complete file that is not safe on disk yet: its bytes, or its name in `incoming/`."""
 
     blob: Blob
-    name: str | None
+    content: bytes | str
 
 
 class LargeFile:
@@ -97,52 +97,77 @@ class LargeFile:
 
 
 class Storing:
-    """Some received files on their way to be safe blobs of the archive at `root`: call the three methods in order.
+    """Some received files on their way to be safe blobs of an archive: call the four methods in order.
 
-    The flushes may run in a thread. Repeating all three is harmless. `StorageError`.
+    Those that sync are slow and may run in a thread. Repeating all is harmless. `StorageError`.
+
+    Beware: a file system makes those wait who create files while it syncs, so write nothing else meanwhile.
     """
 
-    def __init__(self, root: Path, received: Sequence[IncomingBlob], present: Iterable[str]) -> None:
-        self._root, self._blobs, self._present = root, root / BLOBS, frozenset(present)
-        self._folders = {blob_path(root, incoming.blob.sha256).parent for incoming in received}
-        self._files = [
-            (root / INCOMING / incoming.name, blob_path(root, incoming.blob.sha256))
-            for incoming in received
-            if incoming.name is not None
-        ]
+    def __init__(self, archive: Archive, received: Sequence[IncomingBlob]) -> None:
+        self._archive, self._blobs = archive, archive.blobs
+        self._folders = {archive.path_of(incoming.blob.sha256).parent for incoming in received}
+        self._needless: list[Path] = []
+        self._contents: dict[str, bytes] = {}
+        self._paths: dict[str, Path] = {}
+        for incoming in received:
+            sha256, content = incoming.blob.sha256, incoming.content
+            needed = sha256 not in self._paths and sha256 not in self._contents and not archive.has(incoming.blob)
+            if isinstance(content, bytes):
+                if needed:
+                    self._contents[sha256] = content
+            elif needed:
+                self._paths[sha256] = archive.incoming / content
+            else:
+                self._needless.append(archive.incoming / content)
+
+    def write_contents(self) -> None:
+        """Write what is in memory to `incoming/`."""
+        with self._disk_errors():
+            for sha256, content in self._contents.items():
+                path = self._archive.new_incoming()
+                disk.write_file(path, content, disk.SEALED)
+                self._paths[sha256] = path
+            self._contents.clear()
 
     def sync_contents(self) -> None:
         """Make the contents safe."""
-        with disk_errors(str(self._root)):
-            disk.sync_files(self._root / INCOMING, [path for path, blob in self._files if _still_waits(path, blob)])
+        with self._disk_errors():
+            waiting = [path for sha256, path in self._paths.items() if self._still_waits(sha256, path)]
+            if waiting:
+                disk.sync_files(self._archive.incoming, waiting)
 
     def rename(self) -> None:
         """Give each its name, and delete those whose blob was there already."""
-        with disk_errors(str(self._root)):
-            for path, blob in self._files:
-                if blob.name in self._present:
-                    disk.remove(path)
-                elif _still_waits(path, blob):
-                    disk.rename(path, blob)
+        with self._disk_errors():
+            for sha256, path in self._paths.items():
+                if self._still_waits(sha256, path):
+                    disk.rename(path, self._archive.path_of(sha256))
+            for path in self._needless:
+                disk.remove(path)
 
     def sync_names(self) -> None:
         """Make the names safe, also those of blobs that were there: another process may just have given them."""
-        with disk_errors(str(self._root)):
+        with self._disk_errors():
             disk.sync_folders(self._folders, self._blobs)
 
+    def _still_waits(self, sha256: str, path: Path) -> bool:
+        """Whether a file has not got its name yet. That of a file in neither place shows when it is renamed."""
+        return path.exists() or not self._archive.path_of(sha256).exists()
 
-def _still_waits(path: Path, blob: Path) -> bool:
-    """Whether a file has not got its name yet; the error of a file that is in neither place comes when it is used."""
-    return path.exists() or not blob.exists()
+    def _disk_errors(self) -> AbstractContextManager[None]:
+        return disk_errors(str(self._archive.root))
 
 
 class Archive:
     """The folder `root`. `untrusted` are blobs that may be damaged or not yet safe, to be written again: a backup adds
     those that `verify` found damaged, and those that a killed run left without recording them.
+
+    `held` are the descriptors of its lock: a process that inherits them keeps other runs out.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, held: Sequence[int] = ()) -> None:
+        self.root, self.held = root, held
         self.blobs, self.incoming = root / BLOBS, root / INCOMING
         self.untrusted: set[str] = set()
 
@@ -188,22 +213,10 @@ class Archive:
             return self.path_of(blob.sha256).stat().st_size == blob.size
         return False
 
-    def receive(self, blob: Blob, content: bytes) -> IncomingBlob:
-        """Write a small file that is hashed already, unless the archive has it. It is safe after `storing`."""
-        if self.has(blob):
-            return IncomingBlob(blob, None)
-        path = self.new_incoming()
-        with disk_errors(str(self.root)):
-            disk.write_file(path, content, disk.SEALED)
-        return IncomingBlob(blob, path.name)
-
     @contextmanager
     def storing(self, received: Sequence[IncomingBlob]) -> Iterator[Storing]:
         """Make these files safe blobs; until that has succeeded, they are `untrusted`."""
-        hashes = {incoming.blob.sha256 for incoming in received}
-        storing = Storing(
-            self.root, received, {incoming.blob.sha256 for incoming in received if self.has(incoming.blob)}
-        )
+        storing, hashes = Storing(self, received), {incoming.blob.sha256 for incoming in received}
         self.untrusted.update(hashes)
         yield storing
         self.untrusted.difference_update(hashes)

@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from migrator.model import RunStatus, Status
 from migrator.pipeline.backup.crawl import Crawler
-from migrator.pipeline.backup.downloads import Downloader, FetchPlace
+from migrator.pipeline.backup.downloads import Downloader, Fetched, FetchPlace, Report
 from migrator.pipeline.backup.fetch import BATCHES_IN_FLIGHT, Fetcher
 from migrator.pipeline.backup.findings import Findings
 from migrator.pipeline.backup.recheck import Rechecker
@@ -33,7 +33,7 @@ from migrator.progress import Progress, Silent
 from migrator.selection import EVERYTHING, Selection, Selector
 from migrator.store import Archive, Catalog, Crawl, FreeSpace, Vanished, scan_blobs
 
-__all__ = ["BackupSettings", "backup", "relocate"]
+__all__ = ["BackupSettings", "Downloader", "FetchPlace", "Fetched", "Report", "backup", "relocate"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 The same code runs in the program's own process and in its fetch workers. It knows an archive's folder and a source, and
 neither the catalog nor what an error means for a run: it says what came of each file, and others judge and record that.
 
-A small file is hashed and written as soon as it is complete, so memory doesn't grow with what waits. What is written
-becomes safe in groups, with two flushes for up to FILES_PER_FLUSH files, and only then is it reported.
+Files become safe in groups: a group of small files is written, flushed, renamed and flushed again, and only then are
+they reported. Meanwhile more files arrive, up to MAX_WAITING_BYTES in memory.
 
 Beware: writing and renaming happen on the event loop, on purpose. In a thread, each of these short system calls would
 give the interpreter away and wait to get it back, which takes longer than the call.
@@ -34,6 +34,8 @@ from migrator.store import Archive, IncomingBlob, LargeFile
 MAX_IN_MEMORY_BYTES = 256 * 1024
 """A download that is larger is written to a file while it arrives."""
 FILES_PER_FLUSH = 256
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+"""Small files that wait in memory to be written; a group that has half as many bytes isn't waited for any longer."""
 FLUSH_DELAY_SECONDS = 0.25
 """How long a complete file may wait for more files to be flushed with it."""
 
@@ -119,13 +121,13 @@ class StoreSink(Sink):
             self._file = None
 
     async def finish(self) -> IncomingBlob:
-        """The blob, written to `incoming/` unless the archive has it, and not safe yet. `StorageError`."""
+        """The whole file."""
         if self._file is not None:
             received = await asyncio.to_thread(self._file.finish)
             self._file = None
             return received
         body = b"".join(self._parts)
-        return self._archive.receive(Blob(hashlib.sha256(body).hexdigest(), len(body)), body)
+        return IncomingBlob(Blob(hashlib.sha256(body).hexdigest(), len(body)), body)
 
 
 @dataclass(eq=False, slots=True)
@@ -155,6 +157,12 @@ class _Complete:
     fetched: Fetched
     incoming: IncomingBlob | None
 
+    @property
+    def bytes_in_memory(self) -> int:
+        """How much memory its content takes."""
+        content = self.incoming.content if self.incoming is not None else b""
+        return len(content) if isinstance(content, bytes) else 0
+
 
 class Downloader(FetchPlace):
     """Fetches batches in this process, with at most `downloads` files in flight over all of them."""
@@ -168,6 +176,7 @@ class Downloader(FetchPlace):
         self._queue: deque[tuple[_Batch, Attachment]] = deque()
         self._may_begin, self._complete_event = asyncio.Event(), asyncio.Event()
         self._complete: list[_Complete] = []
+        self._waiting_bytes = 0
         self._flushing = asyncio.Lock()
         self._executor: SerialExecutor | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -219,7 +228,7 @@ class Downloader(FetchPlace):
     async def _work(self) -> None:
         """Fetch one file after the other until cancelled."""
         while True:
-            while not self._queue or self.in_flight >= self._limit:
+            while not self._queue or self.in_flight >= self._limit or self._waiting_bytes > MAX_WAITING_BYTES:
                 self._may_begin.clear()
                 await self._may_begin.wait()
             batch, attachment = self._queue.popleft()
@@ -250,7 +259,9 @@ class Downloader(FetchPlace):
         return Fetched(attachment.id, incoming.blob, warning=sink.warning), incoming
 
     def _add(self, batch: _Batch, fetched: Fetched, incoming: IncomingBlob | None) -> None:
-        self._complete.append(_Complete(batch, fetched, incoming))
+        complete = _Complete(batch, fetched, incoming)
+        self._complete.append(complete)
+        self._waiting_bytes += complete.bytes_in_memory
         self._complete_event.set()
 
     async def _flush_groups(self) -> None:
@@ -259,7 +270,7 @@ class Downloader(FetchPlace):
             await self._complete_event.wait()
             with suppress(TimeoutError):  # not wait_for, which may swallow a cancellation
                 async with asyncio.timeout(FLUSH_DELAY_SECONDS):
-                    while len(self._complete) < FILES_PER_FLUSH and (self._queue or self.in_flight):
+                    while self._is_group_worth_waiting():
                         self._complete_event.clear()
                         await self._complete_event.wait()
             with self.stop.in_flight():
@@ -268,6 +279,11 @@ class Downloader(FetchPlace):
                 self._complete_event.set()
             else:
                 self._complete_event.clear()
+
+    def _is_group_worth_waiting(self) -> bool:
+        """Whether more files should be flushed together with those that are complete, and are on their way."""
+        small = len(self._complete) < FILES_PER_FLUSH and self._waiting_bytes < MAX_WAITING_BYTES // 2
+        return small and bool(self._queue or self.in_flight)
 
     async def _flush_group(self) -> None:
         """Make a group of complete files safe and report them; if the disk refuses, their batches fail."""
@@ -282,6 +298,9 @@ class Downloader(FetchPlace):
                 for entry in group:
                     entry.batch.end(error)
                 return
+        self._waiting_bytes -= sum(entry.bytes_in_memory for entry in group)
+        if self._queue:
+            self._may_begin.set()
         reports: dict[_Batch, list[Fetched]] = {}
         for entry in group:
             reports.setdefault(entry.batch, []).append(entry.fetched)
@@ -297,6 +316,7 @@ class Downloader(FetchPlace):
         if self._executor is None:
             self._executor = SerialExecutor()
         with self.archive.storing(incoming) as storing:
+            storing.write_contents()
             await self._executor.call(storing.sync_contents)
             storing.rename()
             await self._executor.call(storing.sync_names)
