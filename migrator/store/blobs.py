@@ -99,14 +99,14 @@ class LargeFile:
 class Storing:
     """Some received files on their way to be safe blobs of an archive: call the four methods in order.
 
-    Those that sync are slow and may run in a thread. Repeating all is harmless. `StorageError`.
+    Those that sync are slow and may run in a thread. `StorageError`; then the files may be stored anew.
 
     Beware: a file system makes those wait who create files while it syncs, so write nothing else meanwhile.
     """
 
     def __init__(self, archive: Archive, received: Sequence[IncomingBlob]) -> None:
-        self._archive, self._blobs = archive, archive.blobs
-        self._folders = {archive.path_of(incoming.blob.sha256).parent for incoming in received}
+        self._archive = archive
+        self._hashes = {incoming.blob.sha256 for incoming in received}
         self._needless: list[Path] = []
         self._contents: dict[str, bytes] = {}
         self._paths: dict[str, Path] = {}
@@ -116,7 +116,7 @@ class Storing:
             if isinstance(content, bytes):
                 if needed:
                     self._contents[sha256] = content
-            elif needed:
+            elif needed and (archive.incoming / content).exists():  # it has got its name before, if this is repeated
                 self._paths[sha256] = archive.incoming / content
             else:
                 self._needless.append(archive.incoming / content)
@@ -133,27 +133,21 @@ class Storing:
     def sync_contents(self) -> None:
         """Make the contents safe."""
         with self._disk_errors():
-            waiting = [path for sha256, path in self._paths.items() if self._still_waits(sha256, path)]
-            if waiting:
-                disk.sync_files(self._archive.incoming, waiting)
+            disk.sync_files(self._archive.incoming, [*self._paths.values()])
 
     def rename(self) -> None:
         """Give each its name, and delete those whose blob was there already."""
         with self._disk_errors():
             for sha256, path in self._paths.items():
-                if self._still_waits(sha256, path):
-                    disk.rename(path, self._archive.path_of(sha256))
+                disk.rename(path, self._archive.path_of(sha256))
             for path in self._needless:
                 disk.remove(path)
 
     def sync_names(self) -> None:
         """Make the names safe, also those of blobs that were there: another process may just have given them."""
         with self._disk_errors():
-            disk.sync_folders(self._folders, self._blobs)
-
-    def _still_waits(self, sha256: str, path: Path) -> bool:
-        """Whether a file has not got its name yet. That of a file in neither place shows when it is renamed."""
-        return path.exists() or not self._archive.path_of(sha256).exists()
+            folders = {self._archive.blobs / name for name in {sha256[:2] for sha256 in self._hashes}}
+            disk.sync_folders(folders, self._archive.blobs)
 
     def _disk_errors(self) -> AbstractContextManager[None]:
         return disk_errors(str(self._archive.root))
@@ -209,9 +203,10 @@ class Archive:
         """Whether this blob is here already, judged by name and size."""
         if blob.sha256 in self.untrusted:
             return False
-        with suppress(FileNotFoundError):
+        try:
             return self.path_of(blob.sha256).stat().st_size == blob.size
-        return False
+        except FileNotFoundError:
+            return False
 
     @contextmanager
     def storing(self, received: Sequence[IncomingBlob]) -> Iterator[Storing]:
