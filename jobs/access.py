@@ -1,16 +1,15 @@
-"""How a tracker is reached: its address and limits, TLS and proxy, and the credentials of a configuration."""
+"""What a configuration says of reaching a tracker: address and limits, TLS and proxy, and the credentials."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from migrator.config import Configuration, Limits, Secrets, SourceSection, TargetSection, credentials
+from migrator.config import Configuration, Secrets, SourceSection, TargetSection, credentials
 from migrator.errors import ConfigError
 from migrator.jobs.runtime import OPEN_FILES
-from migrator.ports import Capabilities
 from migrator.store import require_descriptors
 from migrator.trackers import Adapter
-from migrator.wire import OBSOLETE_TLS_VERSIONS, HttpClient, Proxy, RateLimiter, Route, Signer, TlsFiles, Waits
+from migrator.wire import OBSOLETE_TLS_VERSIONS, HttpClient, Proxy, Reach, Signer, TlsFiles, Waits
 
 OPEN_FILES_PER_TRANSFER = 3
 """A file, an API connection, and a download connection."""
@@ -29,51 +28,18 @@ OUTDATED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """Where a tracker is, how to get there, and how much may be asked of it. Its only secret is a proxy's password."""
-
-    url: str
-    limits: Limits
-    tls: TlsFiles | None
-    proxy: Proxy | None
-
-    @property
-    def limited(self) -> bool:
-        """Whether the rate of requests or bytes is limited."""
-        return bool(self.limits.requests_per_second or self.limits.bandwidth)
-
-    def client(self, capabilities: Capabilities, signer: Signer, files: Signer | None, rate: RateLimiter) -> HttpClient:
-        """A client of the tracker. Reads certificates; `ConfigError` names the wrong key."""
-        limits = self.limits
-        own_origin, other_origins = self.tls.contexts() if self.tls else (None, None)
-        return HttpClient(
-            self.url,
-            signer,
-            files=files,
-            pacer=rate,
-            timeout=limits.timeout,
-            connections=min(capabilities.max_connections, limits.downloads + limits.uploads),
-            route=Route(own_origin, other_origins, self.proxy),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Access:
-    """Address and credentials of one section; `files` signs downloads that want others. `warnings` for a person."""
+    """How a section's tracker is reached, and by whom; `files` signs downloads that want other credentials."""
 
-    address: Address
+    reach: Reach
     signer: Signer
     files: Signer | None
     warnings: list[str]
     waits: Waits = field(default_factory=Waits)
 
-    def client(self, capabilities: Capabilities) -> HttpClient:
+    def client(self) -> HttpClient:
         """The client of this process, which counts the rate and logs the waits."""
-        limits = self.address.limits
-        rate = RateLimiter(
-            limits.requests_per_second, limits.bandwidth, max_wait=limits.retry_after_max, waits=self.waits
-        )
-        return self.address.client(capabilities, self.signer, self.files, rate)
+        return self.reach.client(self.signer, self.files, self.reach.rate(self.waits))
 
 
 def access(
@@ -93,8 +59,17 @@ def access(
         files, warnings = parts.signer(file_keys), warnings + more
     proxy, of_proxy = _proxy(configuration, section, where)
     tls, of_tls = _tls(configuration, section, where)
-    address = Address(section.url, limits, tls, proxy)
-    return Access(address, parts.signer(keys), files, [*of_tls, *of_proxy, *warnings])
+    reach = Reach(
+        section.url,
+        tls,
+        proxy,
+        connections=min(parts.capabilities.max_connections, limits.downloads + limits.uploads),
+        timeout=limits.timeout,
+        requests_per_second=limits.requests_per_second,
+        bytes_per_second=limits.bandwidth,
+        max_wait=limits.retry_after_max,
+    )
+    return Access(reach, parts.signer(keys), files, [*of_tls, *of_proxy, *warnings])
 
 
 def _tls(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from migrator.errors import ConfigError
+from migrator.jobs.event_loop import event_loop
 from migrator.jobs.signals import active_signals, interrupt_on_signals
 from migrator.jobs.terminal import leave_terminal, tell
 from migrator.pipeline.snapshots import view_at
@@ -84,15 +85,6 @@ async def cancel_on_stop(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T
         for future in (task, stopping):
             future.cancel()
         await asyncio.wait({task, stopping})
-
-
-def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes an event loop: uvloop's, where that is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 @contextmanager

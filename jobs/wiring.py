@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from migrator.config import Configuration, Limits, SourceSection, TargetSection, options_of
 from migrator.errors import ConfigError
-from migrator.jobs.access import Address, access
-from migrator.layers import (
-    DryRunTarget,
-    ParanoidSource,
-    RestoreTarget,
-    RetryingSource,
-    RetryingTarget,
-    RetryPolicy,
-    VerifiedSource,
-)
+from migrator.jobs.access import access
+from migrator.jobs.recipe import SourceRecipe
+from migrator.layers import DryRunTarget, RestoreTarget, RetryingSource, RetryingTarget, RetryPolicy
 from migrator.mapping import Rows, read_rows
 from migrator.pipeline.stop import back_off
 from migrator.ports import Source, Target
@@ -37,28 +30,16 @@ class Wired(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class SourceRecipe:
-    """How a source is built, here and in fetch workers. It holds no credentials of the tracker."""
-
-    tracker: str
-    address: Address
-    options: Any
-    paranoid: bool
-
-    def build(self, http: HttpClient, waits: Waits, *, answered: bool) -> Source:
-        """The source with its layers. `answered`: the tracker is known to answer."""
-        inner = adapter(self.tracker).source(http, self.options)
-        checked = ParanoidSource(VerifiedSource(inner)) if self.paranoid else VerifiedSource(inner)
-        return RetryingSource(checked, retry_policy(self.address.limits, waits), answered=answered)
-
-
-@dataclass(frozen=True, slots=True)
 class WiredSource(Wired[Source]):
-    """A source, its client, and how fetch workers build it. `own_files`: files want other credentials."""
+    """A source, its client, and how fetch workers build it. `own_files`: files want other credentials.
+
+    `workers` is [limits] workers.
+    """
 
     http: HttpClient = field(kw_only=True)
     recipe: SourceRecipe = field(kw_only=True)
     own_files: bool = field(kw_only=True)
+    workers: int | Literal["auto"] = field(kw_only=True)
 
 
 def wire_source(configuration: Configuration, *, paranoid: bool = False) -> WiredSource:
@@ -69,13 +50,21 @@ def wire_source(configuration: Configuration, *, paranoid: bool = False) -> Wire
     section = configuration.settings.source
     parts = adapter(section.tracker)
     found = access(parts, section, "source", configuration, section.download_auth)
-    http = found.client(parts.capabilities)
+    http, limits = found.client(), configuration.settings.limits
     options = options_of(section.options, parts.options, "source.options")
-    recipe = SourceRecipe(section.tracker, found.address, options, paranoid)
-    source = recipe.build(http, found.waits, answered=False)
+    policy = retry_policy(limits, found.waits)
+    recipe = SourceRecipe(section.tracker, found.reach, options, policy, limits.downloads, paranoid)
+    source = recipe.build(http)
     require_known_kinds(section.kinds, source.capabilities.kinds, "source.kinds")
-    own_files = found.files is not None
-    return WiredSource(source, identity(section), found.warnings, http=http, recipe=recipe, own_files=own_files)
+    return WiredSource(
+        source,
+        identity(section),
+        found.warnings,
+        http=http,
+        recipe=recipe,
+        own_files=found.files is not None,
+        workers=limits.workers,
+    )
 
 
 def wire_target(configuration: Configuration, *, dry_run: bool = False) -> Wired[Target]:
@@ -83,7 +72,7 @@ def wire_target(configuration: Configuration, *, dry_run: bool = False) -> Wired
     section = target_section(configuration)
     parts = adapter(section.tracker)
     found = access(parts, section, "target", configuration, {})
-    inner = parts.target(found.client(parts.capabilities), options_of(section.options, parts.options, "target.options"))
+    inner = parts.target(found.client(), options_of(section.options, parts.options, "target.options"))
     retrying = RetryingTarget(inner, retry_policy(configuration.settings.limits, found.waits))
     return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(section), found.warnings)
 
@@ -104,7 +93,7 @@ def wire_restore(configuration: Configuration, *, dry_run: bool = False) -> Wire
         found = access(parts, target, "target", configuration, {})
     else:
         found = access(parts, source, "source", configuration, source.download_auth)
-    inner = RestoreTarget(parts.target(found.client(parts.capabilities), options))
+    inner = RestoreTarget(parts.target(found.client(), options))
     retrying = RetryingTarget(inner, retry_policy(configuration.settings.limits, found.waits))
     return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(source), found.warnings)
 
@@ -121,7 +110,7 @@ def wire_target_listing(configuration: Configuration) -> Wired[Source]:
     parts = adapter(section.tracker)
     found = access(parts, section, "target", configuration, {})
     options = options_of(section.options, parts.options, "target.options")
-    inner = (parts.listing or parts.source)(found.client(parts.capabilities), options)
+    inner = (parts.listing or parts.source)(found.client(), options)
     policy = retry_policy(configuration.settings.limits, found.waits)
     return Wired(RetryingSource(inner, policy), identity(section), found.warnings)
 

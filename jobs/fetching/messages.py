@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migrator.errors import MigratorError
-from migrator.jobs.wiring import SourceRecipe
+from migrator.jobs.recipe import SourceRecipe
 from migrator.model import Attachment
-from migrator.pipeline.backup import Fetched
+from migrator.pipeline.downloads import Fetched
 from migrator.wire import LentSession
 
 

@@ -14,7 +14,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,7 @@ from migrator.jobs.fetching.messages import (
 )
 from migrator.jobs.wiring import WiredSource
 from migrator.model import Attachment
-from migrator.pipeline.backup import Downloader, Fetched, FetchPlace, Report
+from migrator.pipeline.downloads import Downloader, Fetched, FetchPlace, Report
 
 MIN_FILES_TO_START = 200
 """With fewer files, a worker would not have started before they are fetched."""
@@ -305,17 +305,11 @@ def workers_for(source: WiredSource) -> int:
     "auto": half of the processors, but at most four. None where a worker would not be faster: with one processor, where
     the rate is limited, or if the tracker withstands few requests at once, as then it is what takes the time.
     """
-    limits, capabilities = source.recipe.address.limits, source.tracker.capabilities
+    capabilities = source.tracker.capabilities
     if not capabilities.fetches_alone:
         return 0
-    if limits.workers != "auto":
-        return limits.workers
-    if source.recipe.address.limited or capabilities.max_connections < MIN_CONNECTIONS:
+    if source.workers != "auto":
+        return source.workers
+    if source.recipe.reach.limited or capabilities.max_connections < MIN_CONNECTIONS:
         return 0
     return min(MAX_WORKERS, len(os.sched_getaffinity(0)) // 2)
-
-
-def fetch_place(source: WiredSource) -> Callable[[Downloader], FetchPlace]:
-    """Makes the place where a backup of this source fetches."""
-    count = workers_for(source)
-    return lambda local: WorkerPool(source, local, count) if count else local

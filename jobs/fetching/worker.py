@@ -22,6 +22,7 @@ from typing import BinaryIO
 from typing_extensions import override
 
 from migrator.errors import MigratorError
+from migrator.jobs.event_loop import event_loop
 from migrator.jobs.fetching.messages import (
     Ask,
     Channel,
@@ -38,14 +39,12 @@ from migrator.jobs.fetching.messages import (
     Throttled,
     Transferred,
 )
-from migrator.jobs.runtime import event_loop
 from migrator.model import Attachment
-from migrator.pipeline.backup import Downloader, Fetched
+from migrator.pipeline.downloads import Downloader, Fetched
 from migrator.pipeline.stop import GRACE_SECONDS, StopToken
 from migrator.progress import Silent
 from migrator.store import Archive
-from migrator.trackers import adapter
-from migrator.wire import BorrowingSigner, Lender, LentSession, SharedRateLimiter, Waits
+from migrator.wire import BorrowingSigner, Lender, LentSession, SharedRateLimiter
 
 PROGRESS_SECONDS = 0.25
 MAX_MESSAGE_BYTES = 2**20
@@ -123,16 +122,15 @@ class Worker:
     def __init__(self, channel: Channel, start: Start) -> None:
         self._channel = channel
         self._lender = _LenderOverPipe(channel)
-        address, limits = start.recipe.address, start.recipe.address.limits
-        self._rate = SharedRateLimiter(self._lender, limited=address.limited, max_wait=limits.retry_after_max)
+        recipe, reach = start.recipe, start.recipe.reach
+        self._rate = SharedRateLimiter(self._lender, limited=reach.limited, max_wait=reach.max_wait)
         api = BorrowingSigner(start.api, self._lender)
         files = BorrowingSigner(start.files, self._lender, files=True) if start.files else None
-        http = address.client(adapter(start.recipe.tracker).capabilities, api, files, self._rate)
-        self._source = start.recipe.build(http, Waits(), answered=True)
+        source = recipe.build(reach.client(api, files, self._rate), answered=True)
         archive = Archive(start.archive)
         archive.untrusted.update(start.untrusted)
         self._stop, self._progress = StopToken(), _CountedProgress()
-        self._downloader = Downloader(self._source, archive, self._stop, self._progress, downloads=limits.downloads)
+        self._downloader = Downloader(source, archive, self._stop, self._progress, downloads=recipe.downloads)
         self._downloader.limit(0)
         self._batches: dict[int, asyncio.Task[None]] = {}
         self._stopping: asyncio.Task[None] | None = None

@@ -8,6 +8,7 @@ from migrator.wire.content_coding import DECODABLE, ContentDecoder, may_be_encod
 from migrator.wire.handover import BorrowingSigner, Lender, LentSession, SharedRateLimiter
 from migrator.wire.json_codec import read_json, written_json
 from migrator.wire.rate import RateLimiter
+from migrator.wire.reach import Reach
 from migrator.wire.reading import CHUNK_BYTES
 from migrator.wire.redaction import without_secrets
 from migrator.wire.request import Request
@@ -39,6 +40,7 @@ __all__ = [
     "QueryTokenAuth",
     "RateLimiter",
     "RawBody",
+    "Reach",
     "Request",
     "Route",
     "SharedRateLimiter",

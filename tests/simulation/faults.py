@@ -24,7 +24,7 @@ from sqlite_utils import Database
 
 from migrator import errors
 from migrator.model import Attachment
-from migrator.pipeline.backup import downloads
+from migrator.pipeline import downloads
 from migrator.ports import BodyFacts, Sink
 from migrator.store import disk, layout
 from migrator.store.catalog.database import CatalogDatabase

@@ -20,12 +20,12 @@ from typing_extensions import override
 
 from migrator.model import RunStatus, Status
 from migrator.pipeline.backup.crawl import Crawler
-from migrator.pipeline.backup.downloads import Downloader, Fetched, FetchPlace, Report
 from migrator.pipeline.backup.fetch import BATCHES_IN_FLIGHT, Fetcher
 from migrator.pipeline.backup.findings import Findings
 from migrator.pipeline.backup.recheck import Rechecker
 from migrator.pipeline.backup.recorder import Recorder
 from migrator.pipeline.backup.relocation import relocate
+from migrator.pipeline.downloads import Downloader, FetchPlace
 from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import BackupSummary, Failure
 from migrator.ports import Source
@@ -33,7 +33,7 @@ from migrator.progress import Progress, Silent
 from migrator.selection import EVERYTHING, Selection, Selector
 from migrator.store import Archive, Catalog, Crawl, FreeSpace, Vanished, scan_blobs
 
-__all__ = ["BackupSettings", "Downloader", "FetchPlace", "Fetched", "Report", "backup", "relocate"]
+__all__ = ["BackupSettings", "backup", "relocate"]
 
 
 @dataclass(frozen=True, slots=True)
