@@ -164,7 +164,11 @@ class Source(Tracker, Protocol):
 
     @abstractmethod
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """Write the whole file to the sink, once and in constant memory."""
+        """Write the whole file to the sink, once and in constant memory.
+
+        Of the attachment, a fetch worker gets what tells it apart and describes its bytes: id, owner, comment, name,
+        size, media type and locator.
+        """
 
 
 class Target(Tracker, Protocol):

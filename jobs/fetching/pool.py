@@ -103,7 +103,7 @@ class _Worker:
         self._last_batch += 1
         number, handed = self._last_batch, _Handed({attachment.id: attachment for attachment in batch}, report)
         self._batches[number] = handed
-        self.send(Fetch(number, batch))
+        self.send(Fetch.of(number, batch))
         await handed.ended.wait()  # if this is cancelled, what comes is still taken, until `flush`
         self._batches.pop(number, None)
         if handed.error is not None:
@@ -120,8 +120,8 @@ class _Worker:
 
     def _take(self, message: Message) -> None:
         match message:
-            case Results(batch, fetched):
-                self._report(self._batches[batch], fetched)
+            case Results(batch):
+                self._report(self._batches[batch], message.fetched())
             case Ended(batch, error):
                 self._batches[batch].error = error
                 self._batches[batch].ended.set()

@@ -145,8 +145,8 @@ class Worker:
 
     def _take(self, message: Message) -> None:
         match message:
-            case Fetch(batch, attachments):
-                self._batches[batch] = asyncio.create_task(self._fetch(batch, attachments))
+            case Fetch(batch):
+                self._batches[batch] = asyncio.create_task(self._fetch(batch, message.attachments()))
             case Limit(downloads):
                 self._downloader.limit(downloads)
             case Stop(at_once):
@@ -159,7 +159,7 @@ class Worker:
 
     async def _fetch(self, batch: int, attachments: Sequence[Attachment]) -> None:
         def report(fetched: Sequence[Fetched]) -> None:
-            self._channel.send(Results(batch, fetched))
+            self._channel.send(Results.of(batch, fetched))
 
         error = None
         try:
