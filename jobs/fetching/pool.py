@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ FLUSH_SECONDS = 3.0
 CLOSE_SECONDS = 5.0
 """How long a worker gets to end; then it is killed."""
 MAX_MESSAGE_BYTES = 2**20
-ENVIRONMENT = ("PATH", "HOME", "TZ", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+ENVIRONMENT = re.compile("PATH|HOME|TZ|TMPDIR|LANG|LC_.*|SSL_CERT_(FILE|DIR)|(DY)?LD_LIBRARY_PATH|PYTHON(?!PATH).*")
 """What a worker gets of the environment: nothing that may be a secret."""
 
 _PACKAGES = str(Path(__file__).absolute().parents[3])
@@ -120,15 +121,15 @@ class _Worker:
 
     def _take(self, message: Message) -> None:
         match message:
-            case Results(batch):
+            case Results(batch) if batch in self._batches:
                 self._report(self._batches[batch], message.fetched())
-            case Ended(batch, error):
+            case Ended(batch, error) if batch in self._batches:
                 self._batches[batch].error = error
                 self._batches[batch].ended.set()
             case Transferred(size):
                 self._pool.local.progress.transferred(size)
             case Throttled(retry_after, status):
-                self._pool.throttled(self, retry_after, status)
+                self._pool.throttled(retry_after, status, by=self)
             case Logged(record):
                 logging.getLogger(record.name).handle(record)
             case Ready():
@@ -188,7 +189,10 @@ class WorkerPool(FetchPlace):
         self._workers: list[_Worker] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._expected = self._deaths = self._local_batches = 0
-        local.stop.on_request(lambda: self._tell_all(Stop()))
+        self._throttled_by: _Worker | None = None
+        self._closed = False
+        local.stop.on_request(self._pass_on_stop)
+        self.http.on_throttled(self._pass_on_pause)
 
     @override
     def expect(self, files: int) -> None:
@@ -216,8 +220,9 @@ class WorkerPool(FetchPlace):
 
     @override
     async def close(self) -> None:
+        self._closed = True
         try:
-            for worker in self._workers:
+            for worker in list(self._workers):
                 await worker.close()
         finally:
             tasks, self._tasks = self._tasks, []
@@ -239,16 +244,20 @@ class WorkerPool(FetchPlace):
         for place, worker in enumerate(ready):
             worker.set_limit(share + (place < more))
 
-    def throttled(self, by: _Worker, retry_after: float | None, status: int | None) -> None:
-        """The tracker asked one worker to slow down: tell the run's own client and the other workers."""
+    def throttled(self, retry_after: float | None, status: int | None, *, by: _Worker) -> None:
+        """The tracker asked one worker to slow down: the client of this process has to as well, and all others."""
+        self._throttled_by = by
         self.http.throttled(retry_after, status)
+        self._throttled_by = None
+
+    def _pass_on_pause(self, retry_after: float | None, status: int | None) -> None:
         for worker in self._workers:
-            if worker is not by:
+            if worker is not self._throttled_by:
                 worker.send(Throttled(retry_after, status))
 
-    def _tell_all(self, message: Message) -> None:
+    def _pass_on_stop(self) -> None:
         for worker in self._workers:
-            worker.send(message)
+            worker.send(Stop())
 
     def _least_loaded(self) -> _Worker | None:
         ready = [worker for worker in self._workers if worker.ready]
@@ -256,7 +265,7 @@ class WorkerPool(FetchPlace):
 
     async def _run_worker(self) -> None:
         """Start a worker and serve it until it is gone, and then another one, unless too many have died."""
-        while self._deaths < MAX_DEATHS and not self.local.stop.requested:
+        while self._deaths < MAX_DEATHS and not self._closed and not self.local.stop.requested:
             try:
                 worker = _Worker(await self._start_process(), self)
             except OSError as error:
@@ -265,6 +274,8 @@ class WorkerPool(FetchPlace):
             self._workers.append(worker)
             worker.send(self._start_message())
             await worker.serve()
+            if self._closed:
+                return
             self._workers.remove(worker)
             self._deaths += 1
             self.divide()
@@ -273,7 +284,7 @@ class WorkerPool(FetchPlace):
 
     async def _start_process(self) -> asyncio.subprocess.Process:
         """Start a worker in a session of its own, so that Ctrl-C doesn't reach it."""
-        environment = {name: value for name in ENVIRONMENT if (value := os.environ.get(name)) is not None}
+        environment = {name: value for name, value in os.environ.items() if ENVIRONMENT.fullmatch(name)}
         return await asyncio.create_subprocess_exec(
             sys.executable,
             *("-P", "-m", "migrator.jobs.fetching.worker"),

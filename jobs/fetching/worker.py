@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO
@@ -168,6 +169,10 @@ class Worker:
             pass  # a stop: what is complete was reported before
         except MigratorError as failure:
             error = failure
+        except Exception:  # noqa: BLE001 - a bug: the run fetches these files again, and meets it itself
+            traceback.print_exc()
+            os._exit(1)
+        del self._batches[batch]
         self._channel.send(Ended(batch, error))
 
     async def _end(self, grace: float) -> None:

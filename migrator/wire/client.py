@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -188,6 +188,10 @@ class HttpClient(Lender):
     @override
     def throttled(self, retry_after: float | None, status: int | None) -> None:
         self._pacer.throttled(retry_after, status)
+
+    def on_throttled(self, listener: Callable[[float | None, int | None], None]) -> None:
+        """Have this called, with the wait and the status, each time the tracker asks this process to slow down."""
+        self._pacer.on_throttled(listener)
 
     async def close(self) -> None:
         """Close the connections; those that don't close within seconds are dropped. May be called twice."""
