@@ -80,7 +80,7 @@ HOMES = {
     "sqlite_utils": ("migrator.store",),
     "tenacity": ("migrator.layers.retry",),
     "typing_extensions": ("migrator",),
-    "uvloop": ("migrator.jobs.runtime",),
+    "uvloop": ("migrator.jobs.event_loop",),
     "yarl": (
         "migrator.wire.addresses",
         "migrator.wire.auth",

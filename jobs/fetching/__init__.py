@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from migrator.jobs.wiring import WiredSource
-    from migrator.pipeline.downloads import Downloader, FetchPlace
+    from migrator.pipeline.downloads import Downloader
+    from migrator.pipeline.fetch_place import FetchPlace
 
 __all__ = ["fetch_place"]
 

@@ -18,7 +18,7 @@ from typing import Self
 from migrator.errors import MigratorError
 from migrator.jobs.recipe import SourceRecipe
 from migrator.model import Attachment, Blob, EntityRef
-from migrator.pipeline.downloads import Fetched
+from migrator.pipeline.fetch_place import Fetched
 from migrator.wire import LentSession
 
 

@@ -41,7 +41,8 @@ from migrator.jobs.fetching.messages import (
     Transferred,
 )
 from migrator.model import Attachment
-from migrator.pipeline.downloads import Downloader, Fetched
+from migrator.pipeline.downloads import Downloader
+from migrator.pipeline.fetch_place import Fetched
 from migrator.pipeline.stop import GRACE_SECONDS, StopToken
 from migrator.progress import Silent
 from migrator.store import Archive

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from typing_extensions import override
 
 from migrator.errors import MigratorError
 from migrator.model import Attachment, Blob
 from migrator.pipeline.executor import SerialExecutor
+from migrator.pipeline.fetch_place import Fetched, FetchPlace, Report
 from migrator.pipeline.stop import StopToken
 from migrator.ports import BodyFacts, Sink, Source
 from migrator.progress import Progress
@@ -38,43 +37,6 @@ MAX_WAITING_BYTES = 16 * 1024 * 1024
 """Small files that wait in memory to be written; a group that has half as many bytes isn't waited for any longer."""
 FLUSH_DELAY_SECONDS = 0.25
 """How long a complete file may wait for more files to be flushed with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """What came of one download: a blob that is safe on disk, or the error. `warning` is about the blob."""
-
-    attachment_id: str
-    blob: Blob | None = None
-    error: MigratorError | None = None
-    warning: str | None = None
-
-
-Report = Callable[[Sequence[Fetched]], None]
-"""Takes what came of some files of a batch; each file is reported at most once."""
-
-
-class FetchPlace(Protocol):
-    """Where batches are fetched: in this process, or in others."""
-
-    @abstractmethod
-    def expect(self, files: int) -> None:
-        """That many more files will be fetched; so a place can get ready for them."""
-
-    @abstractmethod
-    async def fetch(self, batch: Sequence[Attachment], report: Report) -> None:
-        """Fetch these files and report each as soon as it is safe or has failed; may be called concurrently.
-
-        After a stop, files that were not begun are left out. `StorageError` if the disk refuses.
-        """
-
-    @abstractmethod
-    async def flush(self) -> None:
-        """Make everything that is complete safe, and report it. Called after all calls of `fetch` have ended."""
-
-    @abstractmethod
-    async def close(self) -> None:
-        """End what was started; may be called twice."""
 
 
 class StoreSink(Sink):
@@ -132,12 +94,18 @@ class StoreSink(Sink):
 
 @dataclass(eq=False, slots=True)
 class _Batch:
-    """A batch under way: `left` files are not reported yet. `ended` is set when none is left."""
+    """A batch under way: `left` files are neither reported nor left out. `ended` is set when there are none."""
 
     report: Report
     left: int
     ended: asyncio.Future[None]
     open: bool = True
+
+    def settle(self, files: int) -> None:
+        """So many files were reported, or will not be begun."""
+        self.left -= files
+        if not self.left:
+            self.end()
 
     def end(self, error: BaseException | None = None) -> None:
         """No more files of it will be begun."""
@@ -219,9 +187,10 @@ class Downloader(FetchPlace):
             await executor.close()
 
     async def _end_tasks(self) -> None:
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
+        async with self._flushing:  # let a group that is being flushed be reported
+            tasks, self._tasks = self._tasks, []
+            for task in tasks:
+                task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
@@ -232,9 +201,8 @@ class Downloader(FetchPlace):
                 self._may_begin.clear()
                 await self._may_begin.wait()
             batch, attachment = self._queue.popleft()
-            if self.stop.requested:
-                batch.end()
-            if not batch.open:
+            if self.stop.requested or not batch.open:
+                batch.settle(1)
                 continue
             self.in_flight += 1
             try:
@@ -306,9 +274,7 @@ class Downloader(FetchPlace):
             reports.setdefault(entry.batch, []).append(entry.fetched)
         for batch, results in reports.items():
             batch.report(results)
-            batch.left -= len(results)
-            if not batch.left:
-                batch.end()
+            batch.settle(len(results))
 
     async def _make_safe(self, incoming: Sequence[IncomingBlob]) -> None:
         if not incoming:

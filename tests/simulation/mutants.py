@@ -21,7 +21,8 @@ from migrator.model import Page, Status, UploadStatus
 from migrator.pipeline import backup
 from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
-from migrator.pipeline.downloads import Downloader, Fetched, StoreSink
+from migrator.pipeline.downloads import Downloader, StoreSink
+from migrator.pipeline.fetch_place import Fetched
 from migrator.pipeline.load.finding import Finder
 from migrator.pipeline.load.upload import Uploader
 from migrator.store import disk

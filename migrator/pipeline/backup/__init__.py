@@ -25,7 +25,8 @@ from migrator.pipeline.backup.findings import Findings
 from migrator.pipeline.backup.recheck import Rechecker
 from migrator.pipeline.backup.recorder import Recorder
 from migrator.pipeline.backup.relocation import relocate
-from migrator.pipeline.downloads import Downloader, FetchPlace
+from migrator.pipeline.downloads import Downloader
+from migrator.pipeline.fetch_place import FetchPlace
 from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import BackupSummary, Failure
 from migrator.ports import Source

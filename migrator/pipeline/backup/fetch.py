@@ -17,7 +17,7 @@ from typing import Self
 from migrator import errors
 from migrator.model import Attachment, Blob, Outcome, Status
 from migrator.pipeline.backup.recorder import FetchResult, Recorded, Recorder
-from migrator.pipeline.downloads import Fetched, FetchPlace
+from migrator.pipeline.fetch_place import Fetched, FetchPlace
 from migrator.pipeline.reading import HashSink
 from migrator.pipeline.stop import StopToken
 from migrator.ports import Source
