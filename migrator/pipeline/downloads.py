@@ -138,8 +138,8 @@ class Downloader(FetchPlace):
     def __init__(
         self, source: Source, archive: Archive, stop: StopToken, progress: Progress, *, downloads: int
     ) -> None:
-        self.archive, self.downloads, self.progress, self.stop = archive, downloads, progress, stop
-        self._source = source
+        self.source, self.archive, self.progress, self.stop = source, archive, progress, stop
+        self.downloads = downloads
         self._limit, self.in_flight = downloads, 0
         self._queue: deque[tuple[_Batch, Attachment]] = deque()
         self._may_begin, self._complete_event = asyncio.Event(), asyncio.Event()
@@ -218,7 +218,7 @@ class Downloader(FetchPlace):
     async def _download(self, attachment: Attachment) -> tuple[Fetched, IncomingBlob | None]:
         sink = StoreSink(self.archive, self.progress)
         try:
-            await self._source.download(attachment, sink)
+            await self.source.download(attachment, sink)
             incoming = await sink.finish()
         except MigratorError as error:
             return Fetched(attachment.id, error=error), None

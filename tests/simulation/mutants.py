@@ -32,6 +32,7 @@ from migrator.store.catalog.uploads import UploadRecords
 from migrator.store.journal import manifest
 from migrator.store.journal.keeper import Journal
 from migrator.store.repair import remaking, scan_blobs
+from tests.simulation import workers
 from tests.simulation.faults import SMALL
 
 
@@ -55,8 +56,21 @@ async def _rows_first(self: Any, incoming: Any) -> None:
 _making_safe = Downloader._make_safe
 
 
-def _names_trusted(archive: Any, catalog: Any) -> Any:
-    return replace(scan_blobs(archive, catalog), unrecorded=frozenset())
+@contextlib.contextmanager
+def _names_trusted() -> Any:
+    """Trust what a killed run, or another worker, has named, and don't flush its name either."""
+    scanned = scan_blobs
+
+    def trusting(archive: Any, catalog: Any) -> Any:
+        return replace(scanned(archive, catalog), unrecorded=frozenset())
+
+    def syncing(self: Any) -> None:
+        folders = {self._archive.path_of(sha256).parent for sha256 in self._paths}
+        if folders:
+            disk.sync_folders(folders, self._archive.blobs)
+
+    with patch.object(backup, "scan_blobs", trusting), patch.object(Storing, "sync_names", syncing):
+        yield
 
 
 def _unsafe(self: Any, *, large: bool) -> None:
@@ -139,7 +153,8 @@ MUTANTS: dict[str, Mutant] = {
     "folders are not flushed": lambda: patch.object(
         Storing, "sync_names", _without("sync_folders", Storing.sync_names)
     ),
-    "what a killed run named is trusted": lambda: patch.object(backup, "scan_blobs", _names_trusted),
+    "what others have named is trusted": _names_trusted,
+    "what a dead worker had counts as reported": lambda: patch.object(workers, "left_of", lambda _: {}),
     "the manifest is not flushed": lambda: patch.object(manifest, "sync", lambda _: None),
     "the name of a new manifest is not flushed": lambda: patch.object(
         Journal, "_rewrite", _without("sync_folders", Journal._rewrite)
@@ -163,7 +178,6 @@ MUTANTS: dict[str, Mutant] = {
 FOUND_BY = {
     "the checkpoint before the rows": 12,
     "the rows before the bytes": 59,
-    "what a killed run named is trusted": 8,
     "the name of a new manifest is not flushed": 50,
     "a catalog does not catch up with its manifest": 30,
     "a rebuilt catalog has its name before it is whole": 1,
