@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from migrator.errors import AuthError, ConfigError, ItemFailedError, MigratorError, TrackerUnreachableError
+from migrator.jobs.event_loop import event_loop
 from migrator.jobs.signals import active_signals, interrupt_on_signals
 from migrator.jobs.terminal import leave_terminal, tell
 from migrator.pipeline.run import error_record
@@ -22,7 +23,6 @@ from migrator.store import (
     Archive,
     ArchiveLock,
     Catalog,
-    Scribe,
     disk_errors,
     is_archive,
     require_descriptors,
@@ -44,7 +44,7 @@ def run_job(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
     A job that does not end within STOP_SECONDS of the first signal is cancelled, which raises `KeyboardInterrupt`.
     """
     require_descriptors(OPEN_FILES)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=event_loop()) as runner:
         try:
             return runner.run(_with_signals(job))
         except asyncio.CancelledError:
@@ -123,14 +123,6 @@ def _record_failure(command: str, catalog: Catalog, error: MigratorError) -> Non
     catalog.runs.record_failure(command, error_record(error))
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
 @contextmanager
 def held_archive(
     root: Path, command: str, *, create: bool = False, reads: bool = False
@@ -167,7 +159,7 @@ def held_folder(root: Path, command: str, *, create: bool = False, reads: bool =
         return
     with disk_errors(str(root)):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with ArchiveLock(root, command) as lock, closing(Scribe(root, lock.handles)) as scribe:
-        archive = Archive(root, scribe)
+    with ArchiveLock(root, command) as lock:
+        archive = Archive(root, lock.handles)
         archive.prepare()
         yield archive

@@ -82,7 +82,7 @@ HOMES = {
     "tenacity": ("migrator.layers.retry",),
     "typing_extensions": ("migrator",),
     "uvicorn": ("migrator.jobs.browse.server",),
-    "uvloop": ("migrator.jobs.runtime",),
+    "uvloop": ("migrator.jobs.event_loop",),
     "yarl": (
         "migrator.wire.addresses",
         "migrator.wire.auth",

@@ -93,6 +93,7 @@ async def run_backup(
     """Log in, lock the archive, back up; `moved_from` is the tracker's previous address, `recheck` the share of the
     stored files that is fetched again.
     """
+    from migrator.jobs.fetching import fetch_place
     from migrator.jobs.runtime import cancel_on_stop, failure_recorded, failure_recorded_in, held_archive
     from migrator.jobs.wiring import wire_source
     from migrator.pipeline.backup import BackupSettings, backup, relocate
@@ -127,7 +128,10 @@ async def run_backup(
                 relocation = relocate(source.tracker, catalog, old, source.identity)
                 with failure_recorded("backup", catalog):
                     progress.note(await cancel_on_stop(relocation, stop))
-            summary = await backup(source.tracker, archive, catalog, settings, progress=progress, stop=stop)
+            place = fetch_place(source)
+            summary = await backup(
+                source.tracker, archive, catalog, settings, progress=progress, stop=stop, place=place
+            )
     finally:
         await source.tracker.close()
     for warning in summary.warnings:

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from migrator.store.blobs import Archive, LargeFile, hash_file
+    from migrator.store.blobs import Archive, IncomingBlob, LargeFile, hash_file
     from migrator.store.catalog import Catalog
     from migrator.store.catalog.accepted import Acceptances, FailureKey, FailureRow, key_of
     from migrator.store.catalog.browsing import PRESENT, add_search, copy_catalog, forbid_all_but_reading
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from migrator.store.repair.remaking import remake
     from migrator.store.repair.scanning import BlobScan, scan_blobs
     from migrator.store.space import FreeSpace
-    from migrator.store.writer import Content, Scribe
 
 __all__ = [
     "BLOB_FOLDERS",
@@ -41,15 +40,14 @@ __all__ = [
     "ArchiveLock",
     "BlobScan",
     "Catalog",
-    "Content",
     "Crawl",
     "EndedBackup",
     "FailureKey",
     "FailureRow",
     "FreeSpace",
+    "IncomingBlob",
     "LargeFile",
     "RecheckRound",
-    "Scribe",
     "Snapshot",
     "StoredFile",
     "Vanished",
@@ -82,11 +80,11 @@ _HOMES = {
     "BlobScan": "migrator.store.repair.scanning",
     "CATALOG": "migrator.store.layout",
     "Catalog": "migrator.store.catalog",
-    "Content": "migrator.store.writer",
     "Crawl": "migrator.store.catalog.crawl",
     "EndedBackup": "migrator.store.catalog.runs",
     "FailureKey": "migrator.store.catalog.accepted",
     "FailureRow": "migrator.store.catalog.accepted",
+    "IncomingBlob": "migrator.store.blobs",
     "JOURNAL": "migrator.store.layout",
     "LargeFile": "migrator.store.blobs",
     "OWNER_ONLY": "migrator.store.disk",
@@ -95,7 +93,6 @@ _HOMES = {
     "README": "migrator.store.layout",
     "FreeSpace": "migrator.store.space",
     "RecheckRound": "migrator.store.catalog.rechecks",
-    "Scribe": "migrator.store.writer",
     "Snapshot": "migrator.store.catalog.snapshots",
     "StoredFile": "migrator.store.catalog.rechecks",
     "Vanished": "migrator.store.catalog.crawl",

@@ -1,10 +1,10 @@
 """The blobs of an archive: files on disk, each named by the SHA-256 of its content.
 
-Small files are collected and stored in one call (`store_batch`), which flushes once for all of them. Large files are
-streamed into `incoming/` first, in constant memory. A blob gets its name only when it is complete and safe on disk.
+A file is received in `incoming/`: a small one in one write, a large one in a stream, in constant memory. A blob gets
+its name only when it is complete and safe on disk; that takes two flushes for any number of them (`Storing`).
 
-Beware: everything here blocks, except reads and writes through aiofiles; the pipelines call the rest on the disk
-thread. A blob must be safe before the catalog mentions it, so record it after these calls, never before.
+Beware: everything here blocks, except reads and writes through aiofiles. A blob must be safe before the catalog
+mentions it, so record it after these calls, never before.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiofiles.threadpool
@@ -36,7 +37,6 @@ from migrator.store.layout import (
     is_ours,
     new_incoming_name,
 )
-from migrator.store.writer import Content, Fresh, Scribe, write_blobs
 
 READ_BYTES = 1024 * 1024
 WRITEBACK_BYTES = 8 * 1024 * 1024
@@ -62,6 +62,14 @@ class _Hashing(io.FileIO):
         return len(chunk)
 
 
+@dataclass(frozen=True, slots=True)
+class IncomingBlob:
+    """A complete file that is not safe on disk yet: its bytes, or its name in `incoming/`."""
+
+    blob: Blob
+    content: bytes | str
+
+
 class LargeFile:
     """One large file that is being received. `write` is for the event loop; `finish` and `discard` block."""
 
@@ -76,11 +84,11 @@ class LargeFile:
         with disk_errors(str(self._path)):
             await self._file.write(chunk)
 
-    def finish(self) -> tuple[Blob, str]:
-        """The blob, and the name in `incoming/` under which it waits for `store_batch`. It is not safe on disk yet."""
+    def finish(self) -> IncomingBlob:
+        """The whole file."""
         with disk_errors(self._path.name):
             self._raw.close()
-        return Blob(self._raw.sha256.hexdigest(), self._raw.size), self._path.name
+        return IncomingBlob(Blob(self._raw.sha256.hexdigest(), self._raw.size), self._path.name)
 
     def discard(self) -> None:
         """Delete the unfinished file."""
@@ -88,16 +96,72 @@ class LargeFile:
         disk.remove(self._path)
 
 
+class Storing:
+    """Some received files on their way to be safe blobs of an archive: call the four methods in order.
+
+    Those that sync are slow and may run in a thread. `StorageError`; then the files may be stored anew.
+
+    Beware: a file system makes those wait who create files while it syncs, so write nothing else meanwhile.
+    """
+
+    def __init__(self, archive: Archive, received: Sequence[IncomingBlob]) -> None:
+        self._archive = archive
+        self._hashes = {incoming.blob.sha256 for incoming in received}
+        self._needless: list[Path] = []
+        self._contents: dict[str, bytes] = {}
+        self._paths: dict[str, Path] = {}
+        for incoming in received:
+            sha256, content = incoming.blob.sha256, incoming.content
+            needed = sha256 not in self._paths and sha256 not in self._contents and not archive.has(incoming.blob)
+            if isinstance(content, bytes):
+                if needed:
+                    self._contents[sha256] = content
+            elif needed and (archive.incoming / content).exists():  # it has got its name before, if this is repeated
+                self._paths[sha256] = archive.incoming / content
+            else:
+                self._needless.append(archive.incoming / content)
+
+    def write_contents(self) -> None:
+        """Write what is in memory to `incoming/`."""
+        with self._disk_errors():
+            for sha256, content in self._contents.items():
+                path = self._archive.new_incoming()
+                disk.write_file(path, content, disk.SEALED)
+                self._paths[sha256] = path
+            self._contents.clear()
+
+    def sync_contents(self) -> None:
+        """Make the contents safe."""
+        with self._disk_errors():
+            disk.sync_files(self._archive.incoming, [*self._paths.values()])
+
+    def rename(self) -> None:
+        """Give each its name, and delete those whose blob was there already."""
+        with self._disk_errors():
+            for sha256, path in self._paths.items():
+                disk.rename(path, self._archive.path_of(sha256))
+            for path in self._needless:
+                disk.remove(path)
+
+    def sync_names(self) -> None:
+        """Make the names safe, also those of blobs that were there: another process may just have given them."""
+        with self._disk_errors():
+            folders = {self._archive.blobs / name for name in {sha256[:2] for sha256 in self._hashes}}
+            disk.sync_folders(folders, self._archive.blobs)
+
+    def _disk_errors(self) -> AbstractContextManager[None]:
+        return disk_errors(str(self._archive.root))
+
+
 class Archive:
     """The folder `root`. `untrusted` are blobs that may be damaged or not yet safe, to be written again: a backup adds
     those that `verify` found damaged, and those that a killed run left without recording them.
 
-    `scribe`, if given, writes large batches of small files in a process of its own.
+    `held` are the descriptors of its lock: a process that inherits them keeps other runs out.
     """
 
-    def __init__(self, root: Path, scribe: Scribe | None = None) -> None:
-        self.root = root
-        self._scribe = scribe
+    def __init__(self, root: Path, held: Sequence[int] = ()) -> None:
+        self.root, self.held = root, held
         self.blobs, self.incoming = root / BLOBS, root / INCOMING
         self.untrusted: set[str] = set()
 
@@ -139,37 +203,18 @@ class Archive:
         """Whether this blob is here already, judged by name and size."""
         if blob.sha256 in self.untrusted:
             return False
-        with suppress(FileNotFoundError):
+        try:
             return self.path_of(blob.sha256).stat().st_size == blob.size
-        return False
-
-    def store_batch(self, bodies: Sequence[tuple[Blob, Content]]) -> None:
-        """Store files that are already hashed; all are safe on disk when this returns. Repeating it is harmless.
-
-        Contents that are already here are not written again, unless they are `untrusted`.
-        """
-        present = {blob.sha256 for blob, _ in bodies if self.has(blob)}
-        fresh: dict[str, Content] = {}
-        with disk_errors(str(self.root)):
-            for blob, content in bodies:
-                if blob.sha256 not in present and fresh.setdefault(blob.sha256, content) is content:
-                    continue
-                if isinstance(content, str):
-                    disk.remove(self.incoming / content)
-            if fresh:
-                with self._distrusting(fresh):
-                    self._write_fresh(list(fresh.items()))
-
-    def _write_fresh(self, fresh: Fresh) -> None:
-        if self._scribe is None or not self._scribe.write(fresh):
-            write_blobs(self.root, fresh)
+        except FileNotFoundError:
+            return False
 
     @contextmanager
-    def _distrusting(self, blobs: Collection[str]) -> Iterator[None]:
-        """Mark these blobs as untrusted until all of them are safe; if writing fails, they stay marked."""
-        self.untrusted.update(blobs)
-        yield
-        self.untrusted.difference_update(blobs)
+    def storing(self, received: Sequence[IncomingBlob]) -> Iterator[Storing]:
+        """Make these files safe blobs; until that has succeeded, they are `untrusted`."""
+        storing, hashes = Storing(self, received), {incoming.blob.sha256 for incoming in received}
+        self.untrusted.update(hashes)
+        yield storing
+        self.untrusted.difference_update(hashes)
 
     def remove(self, hashes: Iterable[str]) -> None:
         """Delete the files of these blobs, safely. The catalog must have forgotten them before. May be repeated."""

@@ -11,25 +11,29 @@ import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partialmethod
 from typing import Any
 from unittest.mock import patch
 
 from migrator import errors
 from migrator.layers import retry, verifying_sink
-from migrator.model import Outcome, Page, Status, UploadStatus
+from migrator.model import Page, Status, UploadStatus
 from migrator.pipeline import backup
 from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
-from migrator.pipeline.backup.recorder import Recorder
+from migrator.pipeline.downloads import Downloader, StoreSink
+from migrator.pipeline.fetch_place import Fetched
 from migrator.pipeline.load.finding import Finder
 from migrator.pipeline.load.upload import Uploader
-from migrator.store import disk, writer
-from migrator.store.blobs import Archive
+from migrator.store import disk
+from migrator.store.blobs import Storing
 from migrator.store.catalog import database
 from migrator.store.catalog.uploads import UploadRecords
 from migrator.store.journal import manifest
 from migrator.store.journal.keeper import Journal
 from migrator.store.repair import remaking, scan_blobs
+from tests.simulation import workers
+from tests.simulation.faults import SMALL
 
 
 async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> None:
@@ -44,41 +48,43 @@ async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> N
         self._page_slots.release()
 
 
-def _rows_first(self: Any, batch: list[Any]) -> Any:
-    async def rows_then_bytes() -> None:
-        await self._executor.call(
-            self._catalog.crawl.record_outcomes, self._run, [settled.outcome for settled in batch]
-        )
-        await asyncio.gather(*_writing(self, batch))
-
-    return [asyncio.ensure_future(rows_then_bytes())] if batch else []
+async def _rows_first(self: Any, incoming: Any) -> None:
+    self._later = asyncio.ensure_future(_making_safe(self, incoming))
+    await asyncio.sleep(0)
 
 
-_writing = Recorder._writing
+_making_safe = Downloader._make_safe
 
 
-def _names_trusted(archive: Any, catalog: Any) -> Any:
-    return replace(scan_blobs(archive, catalog), unrecorded=frozenset())
+@contextlib.contextmanager
+def _names_trusted() -> Any:
+    """Trust what a killed run, or another worker, has named, and don't flush its name either."""
+    scanned = scan_blobs
+
+    def trusting(archive: Any, catalog: Any) -> Any:
+        return replace(scanned(archive, catalog), unrecorded=frozenset())
+
+    def syncing(self: Any) -> None:
+        folders = {self._archive.path_of(sha256).parent for sha256 in self._paths}
+        if folders:
+            disk.sync_folders(folders, self._archive.blobs)
+
+    with patch.object(backup, "scan_blobs", trusting), patch.object(Storing, "sync_names", syncing):
+        yield
 
 
-def _unsafe(self: Any, fresh: Any, kind: type) -> None:
-    """Flush no files of this kind: those that came as bytes, or as names."""
-    names = {content for _, content in fresh if isinstance(content, str)}
+def _unsafe(self: Any, *, large: bool) -> None:
+    """Flush no contents that are large, or none that are small."""
     flush = disk.sync_files
 
     def some(folder: Any, files: Any) -> None:
-        flush(folder, [path for path in files if (path.name in names) is (kind is bytes)])
+        flush(folder, [path for path in files if (path.stat().st_size > SMALL) is not large])
 
     with patch.object(disk, "sync_files", some):
-        writer.write_blobs(self.root, fresh)
+        _syncing(self)
 
 
-def _small_ones_unsafe(self: Any, fresh: Any) -> None:
-    _unsafe(self, fresh, bytes)
-
-
-def _large_ones_unsafe(self: Any, fresh: Any) -> None:
-    _unsafe(self, fresh, str)
+_syncing = Storing.sync_contents
 
 
 def _without(call: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,14 +132,12 @@ async def _short_listing_believed(self: Any, stream: str, cursor: Any, rounds: A
     return Page()
 
 
-async def _page_swallows_errors(self: Any, attachment: Any, recorded: Any) -> Any:
-    from migrator.pipeline.backup.recorder import FetchResult, StoreSink
-
-    sink = StoreSink(self._archive, self._progress)
+async def _page_swallows_errors(self: Any, attachment: Any) -> Any:
+    sink = StoreSink(self.archive, self.progress)
     with contextlib.suppress(errors.ItemFailedError):
         await self._source.download(attachment, sink)
-    blob, body = await sink.finish()
-    return FetchResult(Outcome(attachment, Status.STORED, blob), body, recorded)
+    incoming = await sink.finish()
+    return Fetched(attachment.id, incoming.blob), incoming
 
 
 def _uploaded_at_once(self: Any, run: int, target: str, upload: Any, name: str, before: Any, at: str) -> None:
@@ -143,13 +147,14 @@ def _uploaded_at_once(self: Any, run: int, target: str, upload: Any, name: str, 
 Mutant = Callable[[], AbstractContextManager[object]]
 MUTANTS: dict[str, Mutant] = {
     "the checkpoint before the rows": lambda: patch.object(Crawler, "_process", _checkpoint_first),
-    "the rows before the bytes": lambda: patch.object(Recorder, "_writing", _rows_first),
-    "small files are not flushed": lambda: patch.object(Archive, "_write_fresh", _small_ones_unsafe),
-    "large files are not flushed": lambda: patch.object(Archive, "_write_fresh", _large_ones_unsafe),
+    "the rows before the bytes": lambda: patch.object(Downloader, "_make_safe", _rows_first),
+    "small files are not flushed": lambda: patch.object(Storing, "sync_contents", partialmethod(_unsafe, large=False)),
+    "large files are not flushed": lambda: patch.object(Storing, "sync_contents", partialmethod(_unsafe, large=True)),
     "folders are not flushed": lambda: patch.object(
-        Archive, "_write_fresh", _without("sync_folders", Archive._write_fresh)
+        Storing, "sync_names", _without("sync_folders", Storing.sync_names)
     ),
-    "what a killed run named is trusted": lambda: patch.object(backup, "scan_blobs", _names_trusted),
+    "what others have named is trusted": _names_trusted,
+    "what a dead worker had counts as reported": lambda: patch.object(workers, "left_of", lambda _: {}),
     "the manifest is not flushed": lambda: patch.object(manifest, "sync", lambda _: None),
     "the name of a new manifest is not flushed": lambda: patch.object(
         Journal, "_rewrite", _without("sync_folders", Journal._rewrite)
@@ -167,13 +172,12 @@ MUTANTS: dict[str, Mutant] = {
     "what is read back is not checked": lambda: patch.object(retry.RetryingTarget, "read_back", _read_back_unchecked),
     "a 404 is for ever": lambda: patch.object(Fetcher, "_gone", _gone_at_once),
     "a listing that ends early is believed": lambda: patch.object(Crawler, "_read", _short_listing_believed),
-    "errors of a download are swallowed": lambda: patch.object(Fetcher, "fetch", _page_swallows_errors),
+    "errors of a download are swallowed": lambda: patch.object(Downloader, "_download", _page_swallows_errors),
 }
 
 FOUND_BY = {
     "the checkpoint before the rows": 12,
     "the rows before the bytes": 59,
-    "what a killed run named is trusted": 8,
     "the name of a new manifest is not flushed": 50,
     "a catalog does not catch up with its manifest": 30,
     "a rebuilt catalog has its name before it is whole": 1,

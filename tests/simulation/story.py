@@ -33,6 +33,7 @@ from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.simulation import loop
 from tests.simulation.disk import ForgetfulDisk
 from tests.simulation.faults import NO_FAULTS, SMALL, FaultInjector, FaultPlan, FaultyTracker, ViolationError, simulated
+from tests.simulation.workers import DyingWorkers
 from tests.support.parts import expected, files_on, rows, run_backup, run_load, run_rollback, run_verify
 
 PATIENCE = RetryPolicy(retries=3, max_total_wait=10_000)
@@ -226,7 +227,8 @@ def one_backup(story: Story, injector: FaultInjector) -> dict[str, Any] | None:
     """One backup, and what must hold after each."""
     lose_the_catalog(story)
     had, seen = recorded(story), Counter(story.source.downloads)
-    work = run_backup(story.source, story.root, downloads=4, stop=injector.stop)
+    place = {"place": lambda local: DyingWorkers(local, story.rng)} if story.seed % 3 == 0 else {}
+    work = run_backup(story.source, story.root, downloads=4, stop=injector.stop, **place)
     summary = story.run("backup", work, injector)
     has = recorded(story)
     story.expect(had.items() <= has.items(), "what was recorded stays recorded")

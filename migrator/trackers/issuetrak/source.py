@@ -25,7 +25,7 @@ class IssuetrakSource(Issuetrak, Source):
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
-        self.capabilities = replace(self.capabilities, reports_size=False)
+        self.capabilities = replace(self.capabilities, reports_size=False, fetches_alone=not options.zip)
         self._zips = ZipBatches(self._zip)
         self._numbered = IssueRange(KIND, options.issue_numbers, self._issue, self._entity)
 

@@ -1,0 +1,300 @@
+"""Fetch workers with the real program: the same archive with and without them, whatever happens to any process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from migrator.sandbox.issuetrak.app import IssuetrakSandbox
+from migrator.sandbox.server import Sandbox
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from migrator.sandbox.world.model import World, WorldAttachment
+from tests.support.program import SKIP_IMAGES, catalog, configure, ended, kill, run, start, until
+
+FILES = 1200
+ROWS = "SELECT attachment_id, kind, entity_id, name, size, sha256, status, error FROM attachments ORDER BY 1"
+
+
+def world_of(files: int = FILES, median: int = 2000) -> World:
+    return World.generate(entities=60, seed=3, attachments=files, median_bytes=median, large_bytes=400_000)
+
+
+def configured(folder: Path, sandbox: Sandbox, workers: int | str, **limits: object) -> Path:
+    options = {"source__options": SKIP_IMAGES} if isinstance(sandbox, TargetprocessSandbox) else {}
+    return configure(folder, sandbox, limits={"workers": workers, "downloads": 8, **limits}, **options)
+
+
+def workers_of(pid: int) -> list[int]:
+    """The worker processes of a run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == pid and b"fetching.worker" in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def memory_of(pid: int) -> bytes:
+    """What a process has written to its memory, as far as it can be read."""
+    parts = []
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, rights, *_ = line.split()
+            first, last = (int(edge, 16) for edge in span.split("-"))
+            if rights.startswith("rw"):
+                with contextlib.suppress(OSError, ValueError):
+                    memory.seek(first)
+                    parts.append(memory.read(last - first))
+    return b"".join(parts)
+
+
+async def at_work(process: asyncio.subprocess.Process, sandbox: Sandbox, count: int, files: int) -> list[int]:
+    """The workers, once all have started and so many files were fetched."""
+    workers: list[int] = []
+
+    def there() -> bool:
+        workers[:] = workers_of(process.pid)
+        return process.returncode is not None or (len(workers) == count and sandbox.downloads.total() >= files)
+
+    await until(there)
+    assert process.returncode is None, "the run was at work"
+    return workers
+
+
+def listed(sandbox: Sandbox, world: World) -> list[WorldAttachment]:
+    """The files that a source lists: those that belong to nothing only Targetprocess does."""
+    everything = isinstance(sandbox, TargetprocessSandbox)
+    return [file for file in world.attachments if everything or world.owner_of(file) is not None]
+
+
+async def assert_whole(root: Path, sandbox: Sandbox, world: World) -> None:
+    """Every file is stored with the bytes that the server has, and the archive is what its catalog says."""
+    truth = {str(file.id): sandbox.state.sha256_of(file) for file in listed(sandbox, world)}
+    assert dict(catalog(root, "SELECT attachment_id, sha256 FROM attachments WHERE status = 'stored'")) == truth
+    for sha256 in set(truth.values()):
+        assert hashlib.sha256((root / "blobs" / sha256[:2] / sha256).read_bytes()).hexdigest() == sha256
+    assert list((root / "incoming").iterdir()) == []
+    verified = await run("-q", "--json", "verify", root)
+    assert (verified.code, verified.document["problems"]) == (0, [])
+
+
+@pytest.mark.parametrize("tracker", [TargetprocessSandbox, TeamPulseSandbox, IssuetrakSandbox])
+async def test_the_archive_is_the_same_with_and_without_workers(tmp_path, tracker):
+    world, rows = world_of(500), []
+    async with tracker(world) as sandbox:
+        for workers in (0, 1, 2):
+            config = configured(tmp_path / f"{workers}", sandbox, workers)
+            process = await start("-q", "--json", "backup", config)
+            seen: set[int] = set()
+            while process.returncode is None:
+                seen.update(workers_of(process.pid))
+                await asyncio.sleep(0.02)
+            finished = await ended(process)
+            assert (finished.code, finished.document["attachments"]["stored"]) == (0, len(listed(sandbox, world))), (
+                finished.err
+            )
+            assert len(seen) == workers
+            await assert_whole(tmp_path / f"{workers}" / "archive", sandbox, world)
+            rows.append(catalog(tmp_path / f"{workers}" / "archive", ROWS))
+    assert rows[0] == rows[1] == rows[2]
+
+
+@pytest.mark.parametrize(
+    ("files", "limits", "expected"), [(40, {}, 0), (FILES, {"bandwidth": "1 GB/s"}, 0), (FILES, {}, 1)]
+)
+async def test_auto_starts_workers_only_where_they_pay(tmp_path, files, limits, expected):
+    if expected and len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one processor: no worker would pay")
+    async with TargetprocessSandbox(world_of(files)) as sandbox:
+        process = await start("-q", "backup", configured(tmp_path, sandbox, "auto", **limits))
+        seen: set[int] = set()
+        while process.returncode is None:
+            seen.update(workers_of(process.pid))
+            await asyncio.sleep(0.02)
+        assert (await ended(process)).code == 0
+    assert bool(seen) == expected
+
+
+async def test_a_killed_worker_costs_no_file(tmp_path):
+    world = world_of()
+    async with TargetprocessSandbox(world) as sandbox:
+        process = await start("--json", "backup", configured(tmp_path, sandbox, 2))
+        for worker in await at_work(process, sandbox, 2, 300):
+            os.kill(worker, signal.SIGKILL)
+        assert sandbox.downloads.total() < FILES, "there was something left to fetch"
+        finished = await ended(process)
+        assert (finished.code, finished.document["attachments"]["stored"]) == (0, FILES), finished.err
+        assert "a fetch worker ended by itself; what it had is fetched again" in finished.err
+        assert sandbox.downloads.total() <= 2 * FILES
+        assert max(sandbox.downloads.values()) <= 3
+        await assert_whole(tmp_path / "archive", sandbox, world)
+
+
+async def test_a_run_whose_workers_all_die_at_once_goes_on_by_itself(tmp_path):
+    world = world_of()
+    async with TargetprocessSandbox(world) as sandbox:
+        sandbox.faults.latency = 0.01
+        process = await start("-q", "--json", "backup", configured(tmp_path, sandbox, 1))
+        killed: set[int] = set()
+        while process.returncode is None:
+            for worker in set(workers_of(process.pid)) - killed:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+                killed.add(worker)
+            await asyncio.sleep(0.01)
+        finished = await ended(process)
+        assert (finished.code, finished.document["attachments"]["stored"]) == (0, FILES), finished.err
+        assert 1 <= len(killed) <= 3
+        await assert_whole(tmp_path / "archive", sandbox, world)
+
+
+async def test_a_killed_run_leaves_no_worker_that_writes_and_the_next_goes_on(tmp_path):
+    world, root = world_of(), tmp_path / "archive"
+    async with TargetprocessSandbox(world) as sandbox:
+        config = configured(tmp_path, sandbox, 2)
+        process = await start("-q", "backup", config)
+        workers = await at_work(process, sandbox, 2, 500)
+        assert await kill(process)
+        await until(lambda: not any(map(is_alive, workers)), within=5)
+        asked, names = sandbox.downloads.total(), sorted(path.name for path in root.glob("*/*/*"))
+        await asyncio.sleep(0.3)
+        assert (sandbox.downloads.total(), sorted(path.name for path in root.glob("*/*/*"))) == (asked, names)
+        stored = {id_ for (id_,) in catalog(root, "SELECT attachment_id FROM attachments WHERE status = 'stored'")}
+        before = {id_: sandbox.downloads[int(id_)] for id_ in stored}
+        assert stored
+        finished = await run("-q", "--json", "backup", config)
+        assert (finished.code, finished.document["attachments"]["listed"]) == (0, FILES), finished.err
+        assert {id_: sandbox.downloads[int(id_)] for id_ in stored} == before
+        await assert_whole(root, sandbox, world)
+
+
+async def test_a_worker_that_outlives_its_run_holds_the_archive(tmp_path):
+    async with TargetprocessSandbox(world_of()) as sandbox:
+        config = configured(tmp_path, sandbox, 1)
+        process = await start("-q", "backup", config)
+        (worker,) = await at_work(process, sandbox, 1, 200)
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            process.kill()
+            await until(lambda: process.returncode is not None)  # `wait` would wait for the worker's end of a pipe
+            next_run = asyncio.create_task(run("-q", "--json", "verify", tmp_path / "archive"))
+            await asyncio.sleep(0.7)
+            assert not next_run.done(), "it waits for what the killed run left behind"
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        assert "is held by" not in (await next_run).err
+        assert not is_alive(worker)
+
+
+@pytest.mark.parametrize("to_group", [False, True])
+async def test_ctrl_c_ends_a_run_with_workers_and_keeps_what_is_finished(tmp_path, to_group):
+    world = world_of()
+    async with TargetprocessSandbox(world) as sandbox:
+        sandbox.faults.latency = 0.02
+        config = configured(tmp_path, sandbox, 2)
+        process = await start("-q", "--json", "backup", config, start_new_session=True)
+        workers = await at_work(process, sandbox, 2, 400)
+        if to_group:
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGINT)
+        finished = await ended(process, within=15)
+        asked = sandbox.downloads.total()
+        assert (finished.code, finished.document["status"]) == (130, "interrupted"), finished.err
+        assert not any(map(is_alive, workers))
+        assert finished.document["attachments"]["stored"] == asked, "all that was fetched is recorded"
+        sandbox.faults.latency = 0.0
+        assert (await run("-q", "backup", config)).code == 0
+        assert set(sandbox.downloads.values()) == {1}
+        await assert_whole(tmp_path / "archive", sandbox, world)
+
+
+async def test_a_worker_knows_no_password_and_tells_nothing_to_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET_OF_MINE", "p-a-s-s")
+    async with TargetprocessSandbox(world_of()) as sandbox:
+        process = await start("-q", "backup", configured(tmp_path, sandbox, 1))
+        (worker,) = await at_work(process, sandbox, 1, 250)
+        seen = b"".join(Path(f"/proc/{worker}/{name}").read_bytes() for name in ("cmdline", "environ"))
+        files = [str(path.readlink()) for path in Path(f"/proc/{worker}/fd").iterdir() if path.is_symlink()]
+        await ended(process)
+    assert sandbox.credentials["password"].encode() not in seen
+    assert b"p-a-s-s" not in seen
+    assert not [name for name in files if "catalog" in name or "manifest" in name]
+
+
+async def test_no_more_files_are_in_flight_than_allowed_over_all_processes(tmp_path):
+    async with TargetprocessSandbox(world_of()) as sandbox:
+        send, in_flight, most = sandbox.send_body, 0, 0
+
+        async def counted(*arguments):
+            nonlocal in_flight, most
+            in_flight += 1
+            most = max(most, in_flight)
+            try:
+                await asyncio.sleep(0.01)
+                return await send(*arguments)
+            finally:
+                in_flight -= 1
+
+        sandbox.send_body = counted
+        config = configured(tmp_path, sandbox, 2, downloads=5)
+        process = await start("-q", "--json", "backup", config)
+        await at_work(process, sandbox, 2, 300)
+        finished = await ended(process)
+        assert (finished.code, finished.document["attachments"]["stored"]) == (0, FILES)
+        assert most == 5
+
+
+async def test_the_rate_of_requests_holds_over_all_processes(tmp_path):
+    async with TargetprocessSandbox(world_of(400)) as sandbox:
+        config = configured(tmp_path, sandbox, 2, requests_per_second=200)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        assert (await run("-q", "backup", config)).code == 0
+        taken, asked = loop.time() - began, sandbox.requests.total()
+        assert asked > 400
+        assert asked <= 200 * (taken + 1)
+
+
+async def test_a_session_that_ends_is_renewed_by_the_run_alone(tmp_path):
+    world = world_of(600)
+    async with TeamPulseSandbox(world, token_lifetime_requests=5, refresh_dies=True) as sandbox:
+        config = configured(tmp_path, sandbox, 2)
+        process = await start("-q", "--json", "backup", config)
+        workers = await at_work(process, sandbox, 2, 200)
+        secrets = sandbox.credentials["password"].encode()
+        assert not any(secrets in memory_of(worker) for worker in workers), "no worker has the password"
+        finished = await ended(process)
+        assert (finished.code, finished.document["attachments"]["stored"]) == (0, len(listed(sandbox, world))), (
+            finished.err
+        )
+        assert sandbox.login.logins > 3
+        await assert_whole(tmp_path / "archive", sandbox, world)
+
+
+async def test_a_disk_that_refuses_in_a_worker_is_status_7(tmp_path):
+    async with TargetprocessSandbox(world_of(median=20_000)) as sandbox:
+        config = configured(tmp_path, sandbox, 1)
+        process = await start("-q", "--json", "backup", config)
+        await at_work(process, sandbox, 1, 250)
+        incoming = tmp_path / "archive" / "incoming"
+        incoming.rename(tmp_path / "elsewhere")
+        incoming.write_text("no folder")
+        finished = await ended(process)
+        assert (finished.code, json.loads(finished.out)["error"]["code"]) == (7, 7), finished.err
+        assert "nothing is lost" in json.loads(finished.out)["error"]["message"]
