@@ -22,7 +22,7 @@ from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.recorder import Recorder
 from migrator.pipeline.load.finding import Finder
-from migrator.pipeline.load.upload import Uploader
+from migrator.pipeline.load.sending import Sender
 from migrator.store import disk, writer
 from migrator.store.blobs import Archive
 from migrator.store.catalog import database
@@ -159,7 +159,7 @@ MUTANTS: dict[str, Mutant] = {
         remaking, "_made", lambda path, fresh: [path, fresh][2:]
     ),
     "a retry without rewind": lambda: patch.object(retry.RetryingSource, "download", _download_without_rewind),
-    "an upload is repeated without a look": lambda: patch.object(Uploader, "_find_sent", _sent_without_a_look),
+    "an upload is repeated without a look": lambda: patch.object(Sender, "_find_sent", _sent_without_a_look),
     "a load that resumes does not look": lambda: patch.object(Finder, "find", _resumed_without_a_look),
     "an intent is not recorded": lambda: patch.object(UploadRecords, "record_intent", _intent_not_recorded),
     "an upload is recorded before it is sent": lambda: patch.object(UploadRecords, "record_intent", _uploaded_at_once),
