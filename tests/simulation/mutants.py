@@ -24,7 +24,7 @@ from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.downloads import Downloader, StoreSink
 from migrator.pipeline.fetch_place import Fetched
 from migrator.pipeline.load.finding import Finder
-from migrator.pipeline.load.upload import Uploader
+from migrator.pipeline.load.sending import Sender
 from migrator.store import disk
 from migrator.store.blobs import Storing
 from migrator.store.catalog import database
@@ -164,7 +164,7 @@ MUTANTS: dict[str, Mutant] = {
         remaking, "_made", lambda path, fresh: [path, fresh][2:]
     ),
     "a retry without rewind": lambda: patch.object(retry.RetryingSource, "download", _download_without_rewind),
-    "an upload is repeated without a look": lambda: patch.object(Uploader, "_find_sent", _sent_without_a_look),
+    "an upload is repeated without a look": lambda: patch.object(Sender, "_find_sent", _sent_without_a_look),
     "a load that resumes does not look": lambda: patch.object(Finder, "find", _resumed_without_a_look),
     "an intent is not recorded": lambda: patch.object(UploadRecords, "record_intent", _intent_not_recorded),
     "an upload is recorded before it is sent": lambda: patch.object(UploadRecords, "record_intent", _uploaded_at_once),

@@ -19,7 +19,7 @@ from tests.support.forks import in_a_process
 from tests.support.parts import FULL
 from tests.system.test_pairs import FOUR
 
-SEEDS = 240 if FULL else 40
+SEEDS = 240 if FULL else 70
 HTTP_SEEDS = 20 if FULL else 12
 FOUND = (
     2321,  # `rebuild` was killed before the name of the new catalog was safe, and nothing made it safe later

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol, TypedDict, Unpack
 
 from typing_extensions import override
@@ -29,12 +32,24 @@ class Outcomes(Protocol):
     """Records the outcomes of one run."""
 
     @abstractmethod
-    async def intend(self, upload: Upload, name: str) -> None:
-        """Record that an upload is about to be sent under this name; that is safe on disk when this returns."""
+    async def intend(self, intents: Sequence[tuple[Upload, str]]) -> None:
+        """Record that uploads are about to be sent under these names; that is safe on disk when this returns."""
+
+    @abstractmethod
+    def withdraw(self, upload: Upload) -> None:
+        """Record, as `record_later` does, that an upload that was planned before its intent was not sent after all."""
 
     @abstractmethod
     async def record(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
         """Record the outcome of an upload; it replaces an earlier one."""
+
+    @abstractmethod
+    def record_later(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
+        """The same, together with the next outcome or intent, or in `flush`. A kill before that leaves a doubt."""
+
+    @abstractmethod
+    async def flush(self) -> None:
+        """Record what waits for that."""
 
     @abstractmethod
     async def fail(self, upload: Upload, status: UploadStatus, reason: str, name: str | None) -> None:
@@ -46,19 +61,54 @@ class Outcomes(Protocol):
 
 
 class CatalogOutcomes(Outcomes):
-    """Records outcomes in the catalog."""
+    """Records outcomes in the catalog.
+
+    While one transaction is being written, the records of all uploads wait for the next one together: a transaction
+    costs much more than a record.
+    """
 
     def __init__(self, catalog: Catalog, executor: SerialExecutor, run: int, identity: str) -> None:
         self._catalog, self._executor, self._run, self._identity = catalog, executor, run, identity
+        self._waiting: list[Callable[[], object]] = []
+        self._turn = asyncio.Lock()
+        self._writing: asyncio.Future[None] | None = None
 
     @override
-    async def intend(self, upload: Upload, name: str) -> None:
-        write, seen = self._catalog.uploads.record_intent, upload.seen
-        await self._executor.call(write, self._run, self._identity, upload, name, seen, upload.sent_at)
+    async def intend(self, intents: Sequence[tuple[Upload, str]]) -> None:
+        write = self._catalog.uploads.record_intent
+        for upload, name in intents:
+            self._waiting.append(partial(write, self._run, self._identity, upload, name, upload.seen, upload.sent_at))
+        await self.flush()
+
+    @override
+    def withdraw(self, upload: Upload) -> None:
+        self._waiting.append(partial(self._catalog.uploads.withdraw_intent, self._identity, upload))
 
     @override
     async def record(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
-        await self._executor.call(self._catalog.uploads.record, self._run, self._identity, upload, status, **facts)
+        self.record_later(upload, status, **facts)
+        await self.flush()
+
+    @override
+    def record_later(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
+        self._waiting.append(partial(self._catalog.uploads.record, self._run, self._identity, upload, status, **facts))
+
+    @override
+    async def flush(self) -> None:
+        """If one transaction fails, its records are lost, so every later call raises the same error."""
+        async with self._turn:
+            await self._written()
+            if self._waiting:
+                records, self._waiting = self._waiting, []
+                self._writing = self._executor.submit(self._catalog.uploads.record_together, records)
+                await self._written()
+
+    async def _written(self) -> None:
+        """Wait for the last transaction. A task that is cancelled here doesn't cancel it, as it has others' records."""
+        if self._writing is not None:
+            if not self._writing.done():
+                await asyncio.wait({self._writing})
+            self._writing.result()
 
     @override
     async def fail(self, upload: Upload, status: UploadStatus, reason: str, name: str | None) -> None:
@@ -77,14 +127,26 @@ class DryRunOutcomes(Outcomes):
         self._report = report
 
     @override
-    async def intend(self, upload: Upload, name: str) -> None:
+    async def intend(self, intents: Sequence[tuple[Upload, str]]) -> None:
         """Nothing is sent."""
+
+    @override
+    def withdraw(self, upload: Upload) -> None:
+        """There is no intent."""
 
     @override
     async def record(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
         """An upload that would be dropped from the plan is not reported."""
         if status is not UploadStatus.ROLLED_BACK:
             self._report.add(upload, status, facts.get("name"), facts.get("error"))
+
+    @override
+    def record_later(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
+        self._report.add(upload, status, facts.get("name"), facts.get("error"))
+
+    @override
+    async def flush(self) -> None:
+        """Nothing waits."""
 
     @override
     async def fail(self, upload: Upload, status: UploadStatus, reason: str, name: str | None) -> None:

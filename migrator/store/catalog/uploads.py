@@ -7,12 +7,14 @@ The intent (`in_doubt`) is committed before the bytes are sent, and the result a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from sqlite_utils import Database
 
 from migrator.model import Altered, Attachment, EntityRef, Upload, UploadStatus
+from migrator.store.catalog.database import CatalogDatabase
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.rows import COLUMNS_OF_A, attachment_from, upload_from
 
@@ -34,6 +36,10 @@ _SENT_BLOB = "b.sha256 = coalesce(u.sent_sha256, a.sha256)"
 
 class UploadRecords(CatalogPart):
     """What a load plans, sends and confirms. `target` identifies a target tracker: its name and address."""
+
+    def __init__(self, database: CatalogDatabase) -> None:
+        super().__init__(database)
+        self._together = False
 
     def plan(self, run: int, target: str, pairs: Iterable[tuple[EntityRef, EntityRef]]) -> None:
         """Add a row for every stored attachment of each source entity and its target entity, unless there is one.
@@ -172,6 +178,20 @@ class UploadRecords(CatalogPart):
         )
         return {str(id_): (str(remote), str(name), str(at)) for id_, remote, name, at in rows.fetchall()}
 
+    def record_together(self, records: Iterable[Callable[[], object]]) -> None:
+        """Several calls of the methods below in one transaction: all of them are kept, or none."""
+        with self._database.transaction():
+            self._together = True
+            try:
+                for record in records:
+                    record()
+            finally:
+                self._together = False
+
+    def _transaction(self) -> AbstractContextManager[None]:
+        """A transaction, unless this is a part of one."""
+        return nullcontext() if self._together else self._database.transaction()
+
     def record(
         self,
         run: int,
@@ -194,7 +214,7 @@ class UploadRecords(CatalogPart):
         (`seen`) is dropped.
         """
         altered_json = None if altered is None else json.dumps(altered, ensure_ascii=False) if altered else ""
-        with self._database.transaction():
+        with self._transaction():
             self._db.execute(
                 "UPDATE uploads SET status = ?, name = coalesce(?, name), remote_id = coalesce(?, remote_id), "
                 "remote_locator = coalesce(?, remote_locator), error = ?, sent_run = iif(?, sent_run, NULL), "
@@ -218,13 +238,22 @@ class UploadRecords(CatalogPart):
         in doubt, the `seen` of the first attempt stays. What was known about an earlier file is dropped.
         """
         before = json.dumps(sorted(seen)) if seen else None
-        with self._database.transaction():
+        with self._transaction():
             self._db.execute(
                 "UPDATE uploads SET status = 'in_doubt', name = ?, sent_name = ?, sent_at = ?, error = NULL, "
                 "attempts = attempts + 1, run_id = ?, sent_run = ?, "
                 "seen = iif(status = 'in_doubt' AND remote_id IS NULL, seen, ?), "
                 f"sent_sha256 = ?, accepted = NULL, altered = NULL, remote_id = NULL {_ROW}",
                 [name, name, sent_at, run, run, before, upload.blob.sha256, *_key(target, upload)],
+            )
+
+    def withdraw_intent(self, target: str, upload: Upload) -> None:
+        """Undo `record_intent` for an upload that was planned before, and was certainly not sent."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE uploads SET status = 'planned', attempts = attempts - 1, name = NULL, sent_name = NULL, "
+                f"sent_at = NULL, sent_run = NULL, seen = NULL, sent_sha256 = NULL {_ROW} AND status = 'in_doubt'",
+                _key(target, upload),
             )
 
     def record_content_check(
@@ -235,7 +264,7 @@ class UploadRecords(CatalogPart):
         `altered` is what the target is now known to have altered; None keeps the recorded value.
         """
         altered_json = json.dumps(altered, ensure_ascii=False) if altered else None
-        with self._database.transaction():
+        with self._transaction():
             self._db.execute(
                 "UPDATE uploads SET content_check = ?, status = iif(? IS NULL, status, 'failed'), error = ?, "
                 f"altered = coalesce(?, altered) {_ROW}",
