@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from migrator.store.blobs import Archive, IncomingBlob, LargeFile, hash_file
+    from migrator.store.blobs import Archive, hash_file
     from migrator.store.catalog import Catalog
     from migrator.store.catalog.accepted import Acceptances, FailureKey, FailureRow, key_of
     from migrator.store.catalog.browsing import PRESENT, add_search, copy_catalog, forbid_all_but_reading
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from migrator.store.journal.keeper import recorded_position
     from migrator.store.layout import BLOB_FOLDERS, CATALOG, JOURNAL, README, blob_name
     from migrator.store.lock import ArchiveLock, holder_of
+    from migrator.store.receiving import IncomingBlob, LargeFile
     from migrator.store.repair.auditing import audit
     from migrator.store.repair.remaking import remake
     from migrator.store.repair.scanning import BlobScan, scan_blobs
@@ -84,9 +85,9 @@ _HOMES = {
     "EndedBackup": "migrator.store.catalog.runs",
     "FailureKey": "migrator.store.catalog.accepted",
     "FailureRow": "migrator.store.catalog.accepted",
-    "IncomingBlob": "migrator.store.blobs",
+    "IncomingBlob": "migrator.store.receiving",
     "JOURNAL": "migrator.store.layout",
-    "LargeFile": "migrator.store.blobs",
+    "LargeFile": "migrator.store.receiving",
     "OWNER_ONLY": "migrator.store.disk",
     "OWN_SOURCE": "migrator.store.catalog.lineage",
     "PRESENT": "migrator.store.catalog.browsing",

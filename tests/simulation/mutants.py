@@ -26,11 +26,11 @@ from migrator.pipeline.fetch_place import Fetched
 from migrator.pipeline.load.finding import Finder
 from migrator.pipeline.load.sending import Sender
 from migrator.store import disk
-from migrator.store.blobs import Storing
 from migrator.store.catalog import database
 from migrator.store.catalog.uploads import UploadRecords
 from migrator.store.journal import manifest
 from migrator.store.journal.keeper import Journal
+from migrator.store.receiving import Storing
 from migrator.store.repair import remaking, scan_blobs
 from tests.simulation import workers
 from tests.simulation.faults import SMALL
