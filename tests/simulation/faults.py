@@ -32,12 +32,7 @@ from migrator.store.journal import keeper
 from migrator.trackers.memory import CHUNK_BYTES, MemoryTracker
 from migrator.wire.h1.pool import ConnectionPool
 from tests.simulation.disk import ForgetfulDisk
-from tests.simulation.loop import Killed
-
-
-class ViolationError(AssertionError):
-    """A rule that must always hold was broken."""
-
+from tests.simulation.loop import Killed, ViolationError
 
 SMALL = 4096
 """Bytes that a download may have in memory in a simulation. It is little, so that large files cost nothing."""

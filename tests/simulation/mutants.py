@@ -32,7 +32,7 @@ from migrator.store.journal import manifest
 from migrator.store.journal.keeper import Journal
 from migrator.store.receiving import Storing
 from migrator.store.repair import remaking, scan_blobs
-from tests.simulation import workers
+from tests.simulation import loop, workers
 from tests.simulation.faults import SMALL
 
 
@@ -70,6 +70,12 @@ def _names_trusted() -> Any:
             disk.sync_folders(folders, self._archive.blobs)
 
     with patch.object(backup, "scan_blobs", trusting), patch.object(Storing, "sync_names", syncing):
+        yield
+
+
+@contextlib.contextmanager
+def _forgotten() -> Any:
+    with patch.object(workers, "left_of", lambda _: {}), patch.object(loop, "DEADLOCK_SECONDS", 0.2):
         yield
 
 
@@ -135,7 +141,7 @@ async def _short_listing_believed(self: Any, stream: str, cursor: Any, rounds: A
 async def _page_swallows_errors(self: Any, attachment: Any) -> Any:
     sink = StoreSink(self.archive, self.progress)
     with contextlib.suppress(errors.ItemFailedError):
-        await self._source.download(attachment, sink)
+        await self.source.download(attachment, sink)
     incoming = await sink.finish()
     return Fetched(attachment.id, incoming.blob), incoming
 
@@ -154,7 +160,7 @@ MUTANTS: dict[str, Mutant] = {
         Storing, "sync_names", _without("sync_folders", Storing.sync_names)
     ),
     "what others have named is trusted": _names_trusted,
-    "what a dead worker had counts as reported": lambda: patch.object(workers, "left_of", lambda _: {}),
+    "what a dead worker had counts as reported": _forgotten,
     "the manifest is not flushed": lambda: patch.object(manifest, "sync", lambda _: None),
     "the name of a new manifest is not flushed": lambda: patch.object(
         Journal, "_rewrite", _without("sync_folders", Journal._rewrite)

@@ -227,7 +227,7 @@ def one_backup(story: Story, injector: FaultInjector) -> dict[str, Any] | None:
     """One backup, and what must hold after each."""
     lose_the_catalog(story)
     had, seen = recorded(story), Counter(story.source.downloads)
-    place = {"place": lambda local: DyingWorkers(local, story.rng)} if story.seed % 3 == 0 else {}
+    place = {"place": lambda local: DyingWorkers(local, random.Random(story.seed))} if story.seed % 3 == 0 else {}
     work = run_backup(story.source, story.root, downloads=4, stop=injector.stop, **place)
     summary = story.run("backup", work, injector)
     has = recorded(story)
