@@ -1,7 +1,7 @@
 """The queries behind the pages, on the tables that `migrator.store.add_search` makes.
 
-`at` is the run of a snapshot, or `PRESENT`. Words are looked for by their beginnings; what else somebody types is
-neither syntax nor an error.
+`at` is the run of a snapshot, or `PRESENT`. A search looks for words by their beginnings. Everything between words is
+ignored, so no text that somebody types is an error.
 """
 
 from __future__ import annotations

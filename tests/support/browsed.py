@@ -22,7 +22,7 @@ from migrator.trackers.memory import MemoryTracker
 from tests.support.parts import run_backup
 
 SCRIPT = "<script>alert('evil')</script>"
-TITLE = f'{SCRIPT} & "quoted"'
+TITLE = f'{SCRIPT} & "quoted" \u202e'
 PICTURE_NAME = '"><img src=x onerror=alert(1)>.txt'
 ODD_NAME = 'a"b;c\r\nX-Evil: 1 – grüße 日本.html'
 LARGE = CHECKED_BYTES + 1

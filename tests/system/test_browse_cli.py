@@ -139,7 +139,8 @@ async def test_every_page_is_drawn_wide_and_narrow_without_an_error(tmp_path, sc
                 if not path.startswith("catalog"):
                     assert await page.evaluate("document.documentElement.scrollWidth") <= width, name
             await page.goto(url + entity)
-            await page.wait_for_function("document.querySelector('.thumb img').naturalWidth == 40")
+            await page.evaluate("document.querySelector('.thumb img').decode()")
+            assert await page.evaluate("document.querySelector('.thumb img').naturalWidth") == 40
             assert await page.evaluate("document.querySelectorAll('script, .thumb img').length") == 1
             await context.close()
         await browser.close()

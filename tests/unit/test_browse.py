@@ -131,6 +131,7 @@ async def test_nothing_that_came_from_the_tracker_is_markup(served):
         assert "<script>alert" not in page
         assert "<img src=x" not in page
         assert 'href="javascript:' not in page
+        assert "\u202e" not in page, "it would turn the text after it around"
     assert "&lt;script&gt;" in pages[4]
     assert "javascript:alert(1)" in pages[4], "it is shown, but is no link"
     good = await served.page("/entity", kind="Story", id="2/3?x=&y")
@@ -177,7 +178,7 @@ async def test_a_large_file_is_sent_whole_and_its_head_alone_if_asked(served):
     assert (status, len(body), headers["content-length"]) == (200, 0, str(LARGE))
 
 
-async def test_a_damaged_or_missing_file_is_said_to_be_so(served):
+async def test_a_damaged_or_missing_file_is_said_to_be_so(served, caplog):
     def blob(name: str) -> Path:
         return Archive(served.root).path_of(hashlib.sha256(served.tracker.content[served.ids[name]]).hexdigest())
 
@@ -191,6 +192,12 @@ async def test_a_damaged_or_missing_file_is_said_to_be_so(served):
         await served.page(path, 410, id=served.ids[name])
     with pytest.raises(aiohttp.ClientPayloadError):
         await served.get("/download", params={"id": served.ids["large"]})
+    assert "a download was broken off" in caplog.text
+    assert "Traceback" not in caplog.text
+    caplog.clear()
+    await served.get("/download", params={"id": served.ids["large"]}, method="HEAD")
+    await asyncio.sleep(0.5)
+    assert caplog.text == "", "nothing was read"
     assert "never" not in await served.page("/download", 404, id=served.ids["failed"])
     await served.page("/download", 404, id="no such file")
 
