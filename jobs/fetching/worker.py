@@ -18,6 +18,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import BinaryIO
 
 from typing_extensions import override
@@ -46,7 +47,7 @@ from migrator.pipeline.fetch_place import Fetched
 from migrator.pipeline.stop import GRACE_SECONDS, StopToken
 from migrator.progress import Silent
 from migrator.store import Archive
-from migrator.wire import BorrowingSigner, Lender, LentSession, SharedRateLimiter
+from migrator.wire import BorrowingSigner, Lender, LentSession, SharedRateLimiter, Waits
 
 PROGRESS_SECONDS = 0.25
 MAX_MESSAGE_BYTES = 2**20
@@ -107,6 +108,14 @@ class _CountedProgress(Silent):
         return size
 
 
+class _SharedWaits(Waits):
+    """The run logs how long the tracker makes all of us wait, once."""
+
+    @override
+    def asked(self, seconds: float, status: int | None = None) -> None:
+        pass
+
+
 class _LogOverPipe(logging.Handler):
     def __init__(self, channel: Channel) -> None:
         super().__init__()
@@ -124,8 +133,9 @@ class Worker:
     def __init__(self, channel: Channel, start: Start) -> None:
         self._channel = channel
         self._lender = _LenderOverPipe(channel)
-        recipe, reach = start.recipe, start.recipe.reach
-        self._rate = SharedRateLimiter(self._lender, limited=reach.limited, max_wait=reach.max_wait)
+        waits, reach = _SharedWaits(), start.recipe.reach
+        recipe = replace(start.recipe, policy=replace(start.recipe.policy, waits=waits))
+        self._rate = SharedRateLimiter(self._lender, limited=reach.limited, max_wait=reach.max_wait, waits=waits)
         api = BorrowingSigner(start.api, self._lender)
         files = BorrowingSigner(start.files, self._lender, files=True) if start.files else None
         source = recipe.build(reach.client(api, files, self._rate), answered=True)

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from migrator.wire.auth import PostForm, RequestToSign, Signature, Signer
 from migrator.wire.rate import RateLimiter
+from migrator.wire.waits import Waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ class BorrowingSigner:
 class SharedRateLimiter(RateLimiter):
     """The limits that the lender counts for all, if there are any, and the pauses that it passes on to all."""
 
-    def __init__(self, lender: Lender, *, limited: bool, max_wait: float) -> None:
-        super().__init__(max_wait=max_wait)
+    def __init__(self, lender: Lender, *, limited: bool, max_wait: float, waits: Waits | None = None) -> None:
+        super().__init__(max_wait=max_wait, waits=waits)
         self._lender, self._limited = lender, limited
 
     @override
