@@ -61,7 +61,7 @@ class _Handed:
     left: dict[str, Attachment]
     report: Report
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    error: MigratorError | None = None
+    error: Exception | None = None
 
 
 class WorkerHandle:
@@ -105,10 +105,19 @@ class WorkerHandle:
 
     async def serve(self) -> None:
         """Take what it says, until it is gone."""
-        while (message := await self._channel.receive()) is not None:
-            self._take(message)
+        try:
+            while (message := await self._channel.receive()) is not None:
+                self._take(message)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the batches raises it
+            self._fail(error)
         self.ready = False
         for handed in self._batches.values():
+            handed.ended.set()
+
+    def _fail(self, error: Exception) -> None:
+        """A bug: all batches end with it."""
+        for handed in self._batches.values():
+            handed.error = error
             handed.ended.set()
 
     def _take(self, message: Message) -> None:
@@ -148,6 +157,9 @@ class WorkerHandle:
                 await http.acquire()
         except MigratorError as failure:
             error = failure
+        except Exception as bug:  # noqa: BLE001 - whoever waits for the batches raises it
+            self._fail(bug)
+            return
         self.send(Reply(asked.number, lent, error))
 
     async def flush(self) -> None:

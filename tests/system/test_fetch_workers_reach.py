@@ -58,6 +58,7 @@ async def test_workers_know_certificates_and_the_proxy_and_hide_its_password(tmp
 async def test_workers_fetch_with_the_credentials_for_files(tmp_path):
     world = world_of(500)
     async with TargetprocessSandbox(world, denies_downloads_with="unauthorized") as sandbox:
+        sandbox.faults.latency = 0.02  # so that there is something left for the worker
         sections = {"auth": {"access_token": sandbox.access_token}, "source__download_auth": {"cookie": sandbox.cookie}}
         finished, workers = await backed_up(configured(tmp_path, sandbox, 1, sections=sections), "-q")
         assert (finished.code, finished.document["attachments"]["stored"]) == (0, 500), finished.err
@@ -68,6 +69,7 @@ async def test_workers_fetch_with_the_credentials_for_files(tmp_path):
 async def test_workers_fetch_twice_what_paranoid_asks_for(tmp_path):
     world = world_of(500, median=300)
     async with TeamPulseSandbox(world) as sandbox:
+        sandbox.faults.latency = 0.02  # so that there is something left for the workers
         sandbox.quirks.null_sizes = {file.id for file in world.attachments}
 
         async def unsized(request, attachment, chunks, _, headers):
