@@ -88,8 +88,7 @@ class WorkerPool(FetchPlace, Run):
     async def close(self) -> None:
         self._closed = True
         try:
-            for worker in list(self._workers):
-                await worker.close()
+            await asyncio.gather(*(worker.close() for worker in self._workers))
         finally:
             tasks, self._tasks = self._tasks, []
             for task in tasks:
@@ -151,10 +150,10 @@ class WorkerPool(FetchPlace, Run):
             await worker.serve()
             if self._closed:
                 return
-            self._workers.remove(worker)
             self._deaths += 1
             self.divide()
             await worker.close()
+            self._workers.remove(worker)  # not before: `close` would leave its process running
             _log.warning("a fetch worker ended by itself; what it had is fetched again")
 
     async def _start_process(self) -> asyncio.subprocess.Process:

@@ -220,8 +220,10 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with suppress(ValueError, OSError):
             signal.signal(number, signal.SIG_IGN)
+    sink = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # what anything prints must not get between the messages
     with asyncio.Runner(loop_factory=event_loop()) as runner:
-        runner.run(run(sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)))
+        runner.run(run(sys.stdin.buffer, sink))
         os._exit(0)
 
 

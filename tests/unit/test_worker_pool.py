@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from contextlib import asynccontextmanager
 from unittest.mock import patch
 
@@ -24,22 +26,44 @@ from tests.support.program import until
 
 
 @asynccontextmanager
-async def pool(folder, **limits):
-    """A pool with one worker, which is ready, and files to fetch."""
+async def pool(folder, count=1, **limits):
+    """A pool whose workers are ready, and files to fetch."""
     async with TargetprocessSandbox(world_of(60)) as sandbox:
-        wired = wire_source(read_configuration(configured(folder, sandbox, 1, **limits)))
+        wired = wire_source(read_configuration(configured(folder, sandbox, count, **limits)))
         archive = Archive(folder / "archive")
-        archive.root.mkdir()
+        archive.root.mkdir(parents=True)
         archive.prepare()
-        made = WorkerPool(wired, Downloader(wired.tracker, archive, StopToken(), Silent(), downloads=4), 1)
+        made = WorkerPool(wired, Downloader(wired.tracker, archive, StopToken(), Silent(), downloads=4), count)
         try:
             await wired.tracker.check()
             made.expect(1000)
-            await until(lambda: made.local._limit == 0)
+            await until(lambda: sum(worker.ready for worker in made._workers) == count, within=10)
             yield made, [Attachment(str(file.id), EntityRef("Bug", "1"), "x") for file in sandbox.world.attachments]
         finally:
             await made.close()
             await wired.tracker.close()
+
+
+NOISY = f"""#!{sys.executable}
+import migrator.jobs.fetching.worker as worker
+serve = worker.Worker.serve
+def noisy(self):
+    print("some library says hello", flush=True)
+    return serve(self)
+worker.Worker.serve = noisy
+worker.main()
+"""
+
+
+async def test_what_a_worker_prints_does_not_disturb_its_messages(tmp_path, monkeypatch):
+    program = tmp_path / "noisy"
+    program.write_text(NOISY)
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    async with pool(tmp_path / "run") as (made, files):
+        results = []
+        await asyncio.wait_for(made.fetch(files, results.extend), 10)
+    assert len([result for result in results if result.blob]) == len(files)
 
 
 async def test_a_bug_in_what_a_worker_asks_of_its_run_ends_the_batch(tmp_path):
@@ -55,8 +79,10 @@ async def test_a_bug_in_taking_what_a_worker_says_ends_the_batch(tmp_path):
         def buggy(_):
             raise ZeroDivisionError("a bug")
 
+        process = made._workers[0]._process
         with pytest.raises(ZeroDivisionError, match="a bug"):
             await asyncio.wait_for(made.fetch(files, buggy), 10)
+    assert process.returncode is not None, "a closed pool leaves no process"
 
 
 async def test_credentials_that_are_refused_in_a_worker_are_told_of_each_file(tmp_path):
@@ -69,10 +95,13 @@ async def test_credentials_that_are_refused_in_a_worker_are_told_of_each_file(tm
     assert all("the session is over" in str(result.error) for result in results)
 
 
-async def test_a_worker_that_does_not_end_is_killed(tmp_path):
-    async with pool(tmp_path) as (made, _):
-        (worker,) = made._workers
-        process = worker._process
-        with patch.object(handle, "CLOSE_SECONDS", 0.2), patch.object(worker._channel, "close", lambda: None):
+async def test_workers_that_do_not_end_are_killed_all_at_the_same_time(tmp_path):
+    async with pool(tmp_path, count=3) as (made, _):
+        processes = [worker._process for worker in made._workers]
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        began = asyncio.get_running_loop().time()
+        with patch.object(handle, "CLOSE_SECONDS", 1):
             await asyncio.wait_for(made.close(), 10)
-        assert process.returncode == -9
+        assert asyncio.get_running_loop().time() - began < 2
+        assert [process.returncode for process in processes] == [-signal.SIGKILL] * 3
