@@ -471,3 +471,39 @@ async def test_a_load_of_something_new_reads_back_only_that(backed_up):
     await run_backup(source, root)
     summary = await run_load(target, root, mapping, verify_content=True)
     assert (summary["content"]["checked"], summary["uploads"]["uploaded"]) == (1, 1)
+
+
+class Cutting(MemoryTarget):
+    """Loses the last byte of what it gets; its answers state no size."""
+
+    async def upload(self, owner, draft, body):
+        made = await super().upload(owner, draft, body)
+        content = self._tracker.content[made.id][:-1]
+        self._tracker.content[made.id] = content
+        self._tracker.files[made.id] = replace(self._tracker.files[made.id], size=len(content))
+        return replace(made, size=None)
+
+
+async def test_an_answer_without_a_size_is_held_against_a_list_also_after_a_kill(backed_up):
+    root, _, target, mapping = backed_up
+    looks, reached = Counter(), asyncio.Event()
+
+    async def hang_at_the_second_look(verb, key):
+        looks[verb, key] += 1
+        if verb == "find_attachments" and looks[verb, key] == 2:
+            reached.set()
+            await asyncio.Event().wait()
+
+    target.on_call = hang_at_the_second_look
+    cutting = RetryingTarget(Cutting(target), PATIENCE)
+    first = asyncio.create_task(run_load(None, root, mapping, target=cutting))
+    await asyncio.wait_for(reached.wait(), 10)
+    await asyncio.sleep(0.05)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert ("uploaded",) in rows(root, "SELECT status FROM uploads")
+    target.on_call = None
+    summary = await run_load(None, root, mapping, target=cutting)
+    assert summary["status"] == "incomplete"
+    assert any("bytes; sent were" in failure["reason"] for failure in summary["failures"])

@@ -6,16 +6,12 @@ import asyncio
 import sqlite3
 import threading
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 
 from migrator.errors import ConnectError, TrackerUnreachableError
-from migrator.model import Attachment, Blob, Draft, EntityRef, Upload, UploadStatus
+from migrator.model import Upload, UploadStatus
 from migrator.pipeline.executor import SerialExecutor
-from migrator.pipeline.load import sending
-from migrator.pipeline.load.announcing import MAX_ANNOUNCED_BYTES, MAX_ANNOUNCED_FILES, Announcing
-from migrator.pipeline.load.evidence import LATE, PROMPT
 from migrator.pipeline.load.outcomes import CatalogOutcomes
 from migrator.store import Catalog
 from migrator.trackers.memory import MemoryTracker
@@ -46,19 +42,17 @@ def at_upload(target, number, action):
     target.on_call = on_call
 
 
-async def test_intents_of_small_files_are_recorded_together_before_any(backed_up):
+async def test_only_the_file_that_is_being_sent_is_in_doubt_at_each_moment(backed_up):
     root, target, mapping = backed_up
-    in_doubt = []
+    unsettled = []
 
     async def on_call(verb, _):
         if verb == "upload":
-            in_doubt.extend(rows(root, IN_DOUBT)[0])
+            unsettled.append(rows(root, IN_DOUBT)[0][0])
 
     target.on_call = on_call
     assert (await run_load(target, root, mapping))["uploads"]["uploaded"] == FILES
-    assert in_doubt[0] == 1, "nothing is known about this target yet"
-    assert 1 < max(in_doubt) <= MAX_ANNOUNCED_FILES
-    assert min(in_doubt) >= 1, "the intent of a file is recorded before it is sent"
+    assert unsettled == [1] * FILES, "its intent is recorded, and so is the result of the file before"
     assert rows(root, "SELECT DISTINCT status, attempts FROM uploads") == [("uploaded", 1)]
 
 
@@ -98,14 +92,6 @@ async def test_a_target_that_goes_down_leaves_only_one_file_in_doubt(backed_up):
     assert counts == {"uploaded": 5, "in_doubt": 1, "planned": FILES - 6}
 
 
-async def test_an_intent_that_waited_for_long_is_recorded_anew(backed_up, monkeypatch):
-    root, target, mapping = backed_up
-    monkeypatch.setattr(sending, "MAX_ANNOUNCED_SECONDS", -1.0)
-    await run_load(target, root, mapping)
-    assert rows(root, "SELECT DISTINCT status, attempts, sent_name = name FROM uploads") == [("uploaded", 1, 1)]
-    assert target.uploads == FILES
-
-
 @pytest.mark.parametrize("uploads", [1, 3])
 async def test_entities_side_by_side_send_no_more_files_at_once(tmp_path, uploads):
     source = MemoryTracker()
@@ -124,44 +110,6 @@ async def test_entities_side_by_side_send_no_more_files_at_once(tmp_path, upload
     target.on_call = on_call
     await run_load(target, tmp_path, mapping, uploads=uploads)
     assert at_once == [0, uploads]
-
-
-def upload_of(number: int, size: int = 1, status: UploadStatus = UploadStatus.PLANNED) -> Upload:
-    owner = EntityRef("Bug", "1")
-    file = Attachment(f"{number}", owner, f"{number}.txt")
-    return Upload(file, Blob("0" * 64, size), EntityRef("Issue", "1"), status)
-
-
-def outgoing(*sizes: int, status: UploadStatus = UploadStatus.PLANNED) -> list[tuple[Upload, Draft]]:
-    draft = Draft("a.txt", "text/plain", "", 1, "", "")
-    return [(upload_of(number, size, status), draft) for number, size in enumerate(sizes)]
-
-
-def test_no_more_is_announced_than_is_sent_within_a_second():
-    announcing = Announcing()
-    assert announcing.count(outgoing(*[1] * 20), PROMPT) == 1
-    announcing.sent(4, 1.0)
-    assert announcing.count(outgoing(*[1] * 20), PROMPT) == 4
-    announcing.sent(4, 0.0)
-    assert announcing.count(outgoing(*[1] * 20), PROMPT) == MAX_ANNOUNCED_FILES
-    assert announcing.count(outgoing(1, 1), PROMPT) == 2
-    announcing.sent(1, 9.0)
-    assert announcing.count(outgoing(1, 1), PROMPT) == 1
-
-
-def test_large_files_and_what_was_sent_before_are_announced_alone():
-    announcing = Announcing()
-    announcing.sent(1, 0.0)
-    assert announcing.count(outgoing(MAX_ANNOUNCED_BYTES + 1, 1), "") == 1
-    assert announcing.count(outgoing(1, MAX_ANNOUNCED_BYTES, 1), "") == 1
-    assert announcing.count([*outgoing(1, 1), *outgoing(1, status=UploadStatus.FAILED)], "") == 2
-    assert announcing.count(outgoing(1, 1, status=UploadStatus.IN_DOUBT), "") == 1
-
-
-def test_nothing_is_announced_ahead_where_lists_are_late():
-    announcing = Announcing()
-    announcing.sent(1, 0.0)
-    assert announcing.count(outgoing(1, 1), LATE) == 1
 
 
 async def test_a_cancelled_upload_takes_no_records_of_others_with_it(backed_up):
@@ -191,7 +139,7 @@ async def test_nothing_is_sent_after_records_were_lost(backed_up):
     catalog.close()
     for upload in (first, second):
         with pytest.raises(sqlite3.ProgrammingError):
-            await outcomes.intend([(replace(upload, sent_at="2026-11-28T00:00:00+00:00"), "a.txt")])
+            await outcomes.intend(upload, "a.txt")
     with pytest.raises(sqlite3.ProgrammingError):
         await outcomes.flush()
     await executor.close()

@@ -111,32 +111,37 @@ class Fetcher:
         """Have one batch after the other fetched until cancelled, or until a stop."""
         while not self._stop.requested:
             await self._queued.wait()
-            size = self._pace.batch_size()
-            batch = dict(self._queue.popleft() for _ in range(min(size, len(self._queue))))
-            if not self._queue:
-                self._queued.clear()
-            if batch:
+            if batch := self._take_batch():
                 await self._fetch_batch(batch)
 
-    async def _fetch_batch(self, batch: dict[Attachment, Recorded]) -> None:
-        by_id = {attachment.id: attachment for attachment in batch}
+    def _take_batch(self) -> dict[str, tuple[Attachment, Recorded]]:
+        """The next files of the queue by id; a file that is queued twice is in two batches."""
+        batch: dict[str, tuple[Attachment, Recorded]] = {}
+        size = self._pace.batch_size()
+        while self._queue and len(batch) < size and self._queue[0][0].id not in batch:
+            attachment, recorded = self._queue.popleft()
+            batch[attachment.id] = attachment, recorded
+        if not self._queue:
+            self._queued.clear()
+        return batch
 
+    async def _fetch_batch(self, batch: dict[str, tuple[Attachment, Recorded]]) -> None:
         def report(results: Sequence[Fetched]) -> None:
             self._pace.count(len(results))
             for fetched in results:
-                attachment = by_id[fetched.attachment_id]
+                attachment, recorded = batch[fetched.attachment_id]
                 if fetched.blob is not None and (fetched.blob.size or not _is_unlisted(attachment.size)):
                     outcome = self._stored_as(attachment, fetched.blob, fetched.warning)
-                    self._recorder.add(FetchResult(outcome, batch[attachment]))
+                    self._recorder.add(FetchResult(outcome, recorded))
                 elif judging.open:
-                    judging.group.create_task(judge(attachment, fetched))
+                    judging.group.create_task(judge(attachment, recorded, fetched))
 
-        async def judge(attachment: Attachment, fetched: Fetched) -> None:
+        async def judge(attachment: Attachment, recorded: Recorded, fetched: Fetched) -> None:
             with self._stop.in_flight():
-                self._recorder.add(FetchResult(await self._judged(attachment, fetched), batch[attachment]))
+                self._recorder.add(FetchResult(await self._judged(attachment, fetched), recorded))
 
         async with _Judging() as judging:
-            await self._place.fetch(list(batch), report)
+            await self._place.fetch([attachment for attachment, _ in batch.values()], report)
 
     def require_some(self) -> None:
         """After the last file: `AuthError` if several were requested and every one was refused."""

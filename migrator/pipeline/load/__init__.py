@@ -153,6 +153,7 @@ class _Load(Job[LoadSummary]):
         await self._executor.call(self._plan)
         await self._uploader.prepare()
         entities = await self._executor.call(self._catalog.uploads.unsettled_entities, self._settings.identity)
+        self._uploader.dry_run.arrange(entities)
         count = ENTITIES_PER_UPLOAD * self._uploader.writes
         await run_workers(entities, self._uploader.process_entity, count, self._stop)
         if self._settings.verify_content and not self._stop.requested:

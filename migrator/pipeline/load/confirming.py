@@ -63,7 +63,8 @@ class Confirmer:
             await self._outcomes.record(upload, UploadStatus.IN_DOUBT, **facts | {"error": "being described"})
             async with self._slots:
                 await self._target.describe(remote, wanted)
-        unlisted = status is UploadStatus.ALREADY_THERE and remote.id not in state.listed
+        # An answer without a size doesn't say that all of it arrived: until a listing does, the next load looks again.
+        unlisted = remote.id not in state.listed and (status is UploadStatus.ALREADY_THERE or remote.size is None)
         facts |= {"locator": remote.locator or None, "accepted": unlisted}
         self._outcomes.record_later(upload, status, **facts)
         if status is UploadStatus.ALREADY_THERE:  # to find it took longer than to record it

@@ -63,14 +63,14 @@ class Evidence:
         `newer`: the list shows a file that came later. `finished`: the target answered with an error of its own.
         `broke`: the connection broke. Otherwise the target may still be processing it, however prompt its lists are.
         """
-        age = self.age(upload)
+        age = self._age(upload)
         if age >= MAX_DOUBT_SECONDS * self._unit and upload.sent_run != self._run:
             return True
         if upload.accepted or self.verdict == LATE:
             return upload.sent_run != self._run and newer and age >= ACCEPTED_SECONDS * self._unit
         return finished or (broke and self.verdict == PROMPT) or age >= UNANSWERED_SECONDS * self._unit
 
-    def age(self, upload: Upload) -> float:
+    def _age(self, upload: Upload) -> float:
         """Seconds since it was sent. Earlier versions did not record when; such an upload is old."""
         if not upload.sent_at:
             return MAX_DOUBT_SECONDS

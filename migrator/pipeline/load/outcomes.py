@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol, TypedDict, Unpack
 
@@ -32,12 +32,8 @@ class Outcomes(Protocol):
     """Records the outcomes of one run."""
 
     @abstractmethod
-    async def intend(self, intents: Sequence[tuple[Upload, str]]) -> None:
-        """Record that uploads are about to be sent under these names; that is safe on disk when this returns."""
-
-    @abstractmethod
-    def withdraw(self, upload: Upload) -> None:
-        """Record, as `record_later` does, that an upload that was planned before its intent was not sent after all."""
+    async def intend(self, upload: Upload, name: str) -> None:
+        """Record that an upload is about to be sent under this name; that is safe on disk when this returns."""
 
     @abstractmethod
     async def record(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
@@ -74,15 +70,10 @@ class CatalogOutcomes(Outcomes):
         self._writing: asyncio.Future[None] | None = None
 
     @override
-    async def intend(self, intents: Sequence[tuple[Upload, str]]) -> None:
-        write = self._catalog.uploads.record_intent
-        for upload, name in intents:
-            self._waiting.append(partial(write, self._run, self._identity, upload, name, upload.seen, upload.sent_at))
+    async def intend(self, upload: Upload, name: str) -> None:
+        write, seen = self._catalog.uploads.record_intent, upload.seen
+        self._waiting.append(partial(write, self._run, self._identity, upload, name, seen, upload.sent_at))
         await self.flush()
-
-    @override
-    def withdraw(self, upload: Upload) -> None:
-        self._waiting.append(partial(self._catalog.uploads.withdraw_intent, self._identity, upload))
 
     @override
     async def record(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:
@@ -127,12 +118,8 @@ class DryRunOutcomes(Outcomes):
         self._report = report
 
     @override
-    async def intend(self, intents: Sequence[tuple[Upload, str]]) -> None:
+    async def intend(self, upload: Upload, name: str) -> None:
         """Nothing is sent."""
-
-    @override
-    def withdraw(self, upload: Upload) -> None:
-        """There is no intent."""
 
     @override
     async def record(self, upload: Upload, status: UploadStatus, **facts: Unpack[UploadFacts]) -> None:

@@ -1,7 +1,10 @@
 """Sends the files of one entity, one after the other, exactly once in effect.
 
-The intent is committed before a file is sent, the result after the answer; see `announcing.py` for how many intents are
-committed together. What the answer says is believed first, and compared with the list afterwards.
+The intent is committed before a file is sent, the result together with the next intent. What the answer says is
+believed first, and compared with the list afterwards.
+
+Beware: an intent is committed only when its file is about to be sent. A file that is in doubt and never was sent makes
+the next load wait until it is certainly absent.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ from dataclasses import replace
 
 from migrator import errors
 from migrator.model import Attachment, Draft, Upload, UploadStatus
-from migrator.pipeline.load.announcing import MAX_ANNOUNCED_SECONDS, Announcing, Outgoing
 from migrator.pipeline.load.arrivals import is_passing
 from migrator.pipeline.load.confirming import Confirmer
 from migrator.pipeline.load.finding import Finder
@@ -23,6 +25,9 @@ from migrator.pipeline.stop import back_off
 from migrator.ports import Body, Target
 from migrator.progress import Progress
 from migrator.store import Archive, now
+
+Outgoing = tuple[Upload, Draft]
+"""An upload that has to be sent, and what is sent."""
 
 MAX_SENDS = 4
 """How often one upload is sent in a run."""
@@ -51,58 +56,24 @@ class Sender:
         self._target, self._archive, self._outcomes, self._dry_run = target, archive, outcomes, dry_run
         self._finder, self._confirmer, self._slots, self._progress = finder, confirmer, slots, progress
         self._run, self._stop = context.run, context.stop
-        self._announcing = Announcing()
         self._login_pages = 0
 
     async def send_all(self, outgoing: Sequence[Outgoing], state: TargetState) -> None:
         """Send files to one entity, one after the other, so that they arrive in this order."""
-        left, loop = list(outgoing), asyncio.get_running_loop()
-        while left and not self._stop.requested:
-            count = self._announcing.count(left, self._finder.evidence.verdict)
-            batch, left = left[:count], left[count:]
-            began = loop.time()
-            await self._send_batch(batch, state)
-            self._announcing.sent(count, loop.time() - began)
-        self._stop.left_undone |= bool(left)
+        for upload, draft in outgoing:
+            if self._stop.requested:
+                self._stop.left_undone = True
+                break
+            await self._confirmer.handled(upload, draft, state, self._send(upload, draft, state))
 
-    async def _send_batch(self, batch: Sequence[Outgoing], state: TargetState) -> None:
-        bodies = await asyncio.to_thread(lambda: [self._archive.body(upload.blob) for upload, _ in batch])
-        ready = [
-            (upload, draft, body)
-            for (upload, draft), found in zip(batch, bodies, strict=True)
-            if (body := await self._confirmer.handled(upload, draft, state, self._sendable(upload, draft, found)))
-        ]
-        try:
-            if len(ready) > 1:
-                await self._announce(ready, state)
-            for upload, draft, body in ready:
-                if self._stop.requested:
-                    self._stop.left_undone = True
-                    break
-                await self._confirmer.handled(upload, draft, state, self._send(upload, draft, body, state))
-        finally:
-            for upload in state.announced.values():
-                self._outcomes.withdraw(upload)
-            state.announced.clear()
-
-    async def _sendable(self, upload: Upload, draft: Draft, body: Body | None) -> Body:
-        """The body of an upload; `RejectedError` if it can't be sent."""
-        if body is None:
-            raise errors.RejectedError("its blob is damaged or missing; run the backup again")
-        if reason := await self._target.refuses(upload.to, draft):
-            raise errors.RejectedError(reason)
-        return body
-
-    async def _announce(self, ready: Sequence[tuple[Upload, Draft, Body]], state: TargetState) -> None:
-        """Record the intents of several uploads in one transaction."""
-        for upload, draft, _ in ready:
-            state.announced[upload.attachment.id] = self._intended(upload, draft, state)
-        await self._outcomes.intend([(state.announced[up.attachment.id], draft.name) for up, draft, _ in ready])
-
-    async def _send(self, upload: Upload, draft: Draft, body: Body, state: TargetState) -> None:
+    async def _send(self, upload: Upload, draft: Draft, state: TargetState) -> None:
         """Send an upload; if its outcome is unknown, look for it before sending it again."""
+        body = await self._body_of(upload, draft)
         for number in range(1, MAX_SENDS + 1):
             async with self._slots:
+                if self._stop.requested:
+                    self._stop.left_undone = True
+                    return
                 upload = state.open[upload.attachment.id] = await self._intend(upload, draft, state)
                 answer = await self._try(upload, draft, body)
             if not isinstance(answer, errors.OutcomeUnknownError):
@@ -122,23 +93,22 @@ class Sender:
                 break
         raise errors.OutcomeUnknownError(f"sent {number} times, and not found at the {self._finder.side}: {failure}")
 
-    async def _intend(self, upload: Upload, draft: Draft, state: TargetState) -> Upload:
-        """Record that an upload is being sent now, unless that was announced just before; returns it as recorded."""
-        if announced := state.announced.pop(upload.attachment.id, None):
-            if self._finder.evidence.age(announced) <= MAX_ANNOUNCED_SECONDS:
-                return announced
-            self._outcomes.withdraw(announced)
-        intended = self._intended(upload, draft, state)
-        await self._outcomes.intend([(intended, draft.name)])
-        return intended
+    async def _body_of(self, upload: Upload, draft: Draft) -> Body:
+        """The bytes to send; `RejectedError` if they can't be sent."""
+        body = await asyncio.to_thread(self._archive.body, upload.blob)
+        if body is None:
+            raise errors.RejectedError("its blob is damaged or missing; run the backup again")
+        if reason := await self._target.refuses(upload.to, draft):
+            raise errors.RejectedError(reason)
+        return body
 
-    def _intended(self, upload: Upload, draft: Draft, state: TargetState) -> Upload:
-        """An upload as it is recorded before it is sent.
+    async def _intend(self, upload: Upload, draft: Draft, state: TargetState) -> Upload:
+        """Record that an upload is about to be sent; returns the upload with what was recorded.
 
         Files that no upload accounts for were there before (`seen`). Repeated attempts keep the `seen` of the first.
         """
         attempted = is_in_doubt(upload) and upload.remote_id is None
-        return replace(
+        upload = replace(
             upload,
             status=UploadStatus.IN_DOUBT,
             remote_id=None,
@@ -149,6 +119,8 @@ class Sender:
             accepted=False,
             altered={},
         )
+        await self._outcomes.intend(upload, draft.name)
+        return upload
 
     async def _try(self, upload: Upload, draft: Draft, body: Body) -> Attachment | errors.OutcomeUnknownError | None:
         """Send an upload once; returns the new file as the answer describes it, or the error if its outcome is

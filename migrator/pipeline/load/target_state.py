@@ -41,7 +41,7 @@ class TargetState:
 
     `accounted` has the files that uploads of this archive account for: by id, when each was sent. `waiting` are uploads
     that the target accepted and that its list has not shown yet; `open`, by attachment, uploads that were sent and may
-    or may not have arrived; `announced` those whose intent is recorded, and that were not sent yet.
+    or may not have arrived.
     """
 
     to: EntityRef
@@ -52,7 +52,6 @@ class TargetState:
     reader: Reader
     waiting: list[Accepted] = field(default_factory=list)
     open: dict[str, Upload] = field(default_factory=dict)
-    announced: dict[str, Upload] = field(default_factory=dict)
 
     def shows_newer(self, upload: Upload) -> bool:
         """Whether a file is listed that arrived after this upload was sent."""

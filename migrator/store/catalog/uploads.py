@@ -247,15 +247,6 @@ class UploadRecords(CatalogPart):
                 [name, name, sent_at, run, run, before, upload.blob.sha256, *_key(target, upload)],
             )
 
-    def withdraw_intent(self, target: str, upload: Upload) -> None:
-        """Undo `record_intent` for an upload that was planned before, and was certainly not sent."""
-        with self._transaction():
-            self._db.execute(
-                "UPDATE uploads SET status = 'planned', attempts = attempts - 1, name = NULL, sent_name = NULL, "
-                f"sent_at = NULL, sent_run = NULL, seen = NULL, sent_sha256 = NULL {_ROW} AND status = 'in_doubt'",
-                _key(target, upload),
-            )
-
     def record_content_check(
         self, target: str, upload: Upload, problem: str | None, altered: Altered | None = None
     ) -> None:

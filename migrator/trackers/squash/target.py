@@ -48,7 +48,7 @@ class SquashTarget(CreatesNothing, SquashTM, Target):
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
         """A file whose name no header can carry is sent under a passing name.
 
-        The answer has no size, so it is taken to be that of the draft. The next `find_attachments` says what it is.
+        The answer has no size; the next `find_attachments` says what it is.
         """
         if draft.name != self.legal_name(draft.name) or len(draft.name) > MAX_NAME_CHARACTERS:
             raise RejectedError(f"{owner}: {draft.name!r} is not a name that Squash TM can store")
@@ -68,8 +68,7 @@ class SquashTarget(CreatesNothing, SquashTM, Target):
             raise RejectedError(f"{owner}: the server accepted the file but didn't create it; {whitelist_hint(draft)}")
         if created is None or len(created) != 1:
             return None
-        file = attachment_in(created[0], owner)
-        return file if file.size is not None else replace(file, size=draft.size)
+        return attachment_in(created[0], owner)
 
     async def _renamed(self, file: Attachment, name: str) -> Attachment:
         """Rename a file; may be repeated. The query has the name without its extension, which can't change."""
