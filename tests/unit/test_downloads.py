@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from contextlib import asynccontextmanager
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -238,6 +240,28 @@ async def test_a_cancelled_batch_begins_no_more_files_and_leaves_nothing_behind(
         await made.flush()
         assert files.begun == 2
     assert leftovers(tmp_path) == []
+
+
+async def test_a_large_file_that_is_cut_off_leaves_no_file_and_no_task(tmp_path):
+    arrived = asyncio.Event()
+
+    class Endless(Files):
+        async def download(self, attachment, sink):
+            await sink.write(b"a" * LARGE)
+            arrived.set()
+            await asyncio.get_running_loop().create_future()
+
+    with patch.object(downloads, "MAX_IN_MEMORY_BYTES", 2000):
+        async with downloader(tmp_path, Endless({})) as made:
+            task = asyncio.create_task(made.fetch(batch({"1": b""}), lambda _: None))
+            await asyncio.wait_for(arrived.wait(), 10)
+            assert leftovers(tmp_path)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+    assert leftovers(tmp_path) == []
+    assert not [path for path in Path("/proc/self/fd").iterdir() if str(tmp_path) in os.path.realpath(path)]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_batches_share_the_slots_and_each_gets_its_own_results(tmp_path):
