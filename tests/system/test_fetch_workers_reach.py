@@ -171,9 +171,9 @@ async def test_a_tracker_that_stalls_in_a_worker_delays_no_stop(tmp_path):
 async def test_workers_that_are_killed_again_and_again_cost_little(tmp_path):
     world = world_of(4000, median=500)
     async with TargetprocessSandbox(world) as sandbox:
-        sandbox.faults.latency = 0.005
+        sandbox.faults.latency = 0.015  # long enough for each next worker to start
         process = await start("-q", "--json", "backup", configured(tmp_path, sandbox, 2))
-        for files in (500, 1300, 2100):
+        for files in (400, 900, 1400):
             (worker, *_) = await at_work(process, sandbox, 2, files)
             os.kill(worker, signal.SIGKILL)
         assert sandbox.downloads.total() < 3500, "there was something left to fetch"
