@@ -100,7 +100,8 @@ class Uploader:
 
     async def _fail_all(self, uploads: Sequence[Upload], to: EntityRef, error: errors.MigratorError) -> None:
         for upload in uploads:
-            if isinstance(error, errors.GoneError) and self._is_remapped(upload):
+            unwanted = upload.blob_now is None or self._is_remapped(upload)
+            if unwanted and isinstance(error, errors.GoneError):
                 await self._drop(upload)
             else:
                 await self._fail(upload, f"{to} at the {'source' if self._settings.restores else 'target'}: {error}")
@@ -114,10 +115,13 @@ class Uploader:
                 await self._confirmer.accept(upload, draft, remote, UploadStatus.ALREADY_THERE, state)
                 self._progress.done()
                 return
-            if self._is_remapped(upload):
+            if upload.blob_now is None or self._is_remapped(upload):
                 await self._drop(upload)
-            else:
-                await self._send(upload, draft, state)
+                return
+            if upload.blob_now != upload.blob:
+                upload = replace(upload, blob=upload.blob_now)
+                draft = self._draft(upload, state)
+            await self._send(upload, draft, state)
         except errors.ConnectError as error:
             raise errors.TrackerUnreachableError(str(error)) from error
         except errors.OutcomeUnknownError as error:
@@ -132,7 +136,8 @@ class Uploader:
 
     async def _drop(self, upload: Upload) -> None:
         """Record an upload that is not there and no longer wanted there."""
-        reason = "not there, and its row in the mapping is gone"
+        lost = "the source no longer has it" if upload.blob_now is None else "its row in the mapping is gone"
+        reason = f"not there, and {lost}"
         await self._outcomes.record(upload, UploadStatus.ROLLED_BACK, error=reason)
         self._progress.done()
 
