@@ -61,6 +61,11 @@ class FaultPlan:
     ends_at: int = 0
     refuses: bool = False
 
+    @property
+    def faulty(self) -> bool:
+        """Whether any fault is planned."""
+        return self != NO_FAULTS
+
 
 NO_FAULTS = FaultPlan()
 

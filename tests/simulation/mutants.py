@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from migrator import errors
 from migrator.layers import retry, verifying_sink
-from migrator.model import Page, Status, UploadStatus
+from migrator.model import Outcome, Page, Status, UploadStatus
 from migrator.pipeline import backup
 from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
@@ -25,10 +25,15 @@ from migrator.pipeline.downloads import Downloader, StoreSink
 from migrator.pipeline.fetch_place import Fetched
 from migrator.pipeline.load.finding import Finder
 from migrator.pipeline.load.sending import Sender
+from migrator.pipeline.prune import Retention
 from migrator.store import disk
-from migrator.store.catalog import database
+from migrator.store.blobs import Archive
+from migrator.store.catalog import database, pruning, uploads
+from migrator.store.catalog.accepted import Acceptances
+from migrator.store.catalog.lineage import Lineage
+from migrator.store.catalog.snapshots import Snapshots
 from migrator.store.catalog.uploads import UploadRecords
-from migrator.store.journal import manifest
+from migrator.store.journal import changes, manifest
 from migrator.store.journal.keeper import Journal
 from migrator.store.receiving import Storing
 from migrator.store.repair import remaking, scan_blobs
@@ -150,6 +155,36 @@ def _uploaded_at_once(self: Any, run: int, target: str, upload: Any, name: str, 
     self.record(run, target, upload, UploadStatus.UPLOADED, name=name, remote_id="1", ours=True)
 
 
+async def _not_compared(self: Any, attachment: Any, blob: Any) -> Any:
+    return Outcome(attachment, Status.STORED, blob)
+
+
+def _keeps_the_newest_alone(self: Any, held: Any) -> set[int]:
+    return {held[-1].run} if held else set()
+
+
+_find = Finder.find
+
+
+async def _looked_for_by_loads_alone(self: Any, upload: Any, draft: Any, there: Any, recognised: Any) -> Any:
+    return None if self._settings.restores else await _find(self, upload, draft, there, recognised)
+
+
+def _unlinked(db: Any) -> Lineage:
+    return Lineage({})
+
+
+def _needed_less(what: str) -> str:
+    """The SQL of what a prune must not delete, without the parts that have this word."""
+    first, *others = pruning._NEEDED.split("UNION ")
+    return first + "".join(f"UNION {part}" for part in others if what not in part)
+
+
+def _unrecorded(*tables: str) -> AbstractContextManager[object]:
+    """The journal has nothing of these tables."""
+    return patch.object(changes, "UNRECORDED", {*changes.UNRECORDED, *tables})
+
+
 Mutant = Callable[[], AbstractContextManager[object]]
 MUTANTS: dict[str, Mutant] = {
     "the checkpoint before the rows": lambda: patch.object(Crawler, "_process", _checkpoint_first),
@@ -181,6 +216,30 @@ MUTANTS: dict[str, Mutant] = {
     "errors of a download are swallowed": lambda: patch.object(Downloader, "_download", _page_swallows_errors),
 }
 
+NIGHT_MUTANTS: dict[str, Mutant] = {
+    "a prune deletes what earlier snapshots hold": lambda: patch.object(
+        pruning, "_NEEDED", _needed_less("past_attachments")
+    ),
+    "a prune deletes what an unfinished load needs": lambda: patch.object(pruning, "_NEEDED", _needed_less("uploads")),
+    "a prune does not delete files": lambda: patch.object(Archive, "remove", lambda *_: None),
+    "a prune keeps the newest snapshot alone": lambda: patch.object(Retention, "kept", _keeps_the_newest_alone),
+    "a snapshot shows the newer name": lambda: patch.object(
+        database, "KEEP_PAST", tuple(sql.replace("old.name", "new.name") for sql in database.KEEP_PAST)
+    ),
+    "a snapshot shows the newer titles": lambda: patch.object(database, "KEEP_PAST", database.KEEP_PAST[:1]),
+    "--at shows what is there now": lambda: patch.object(Snapshots, "view", lambda *_: None),
+    "a rebuilt catalog has no earlier states": lambda: _unrecorded("past_attachments"),
+    "a rebuilt catalog has no accepted failures": lambda: _unrecorded("accepted_failures"),
+    "an accepted failure counts": lambda: patch.object(Acceptances, "accepted_at", lambda *_: None),
+    "a recheck compares nothing": lambda: patch.object(Fetcher, "compare", _not_compared),
+    "a restore sends without a look": lambda: patch.object(Finder, "find", _looked_for_by_loads_alone),
+    "a file that was put back is another one": lambda: patch.object(Lineage, "read", _unlinked),
+    "what is in doubt is looked for as it is now": lambda: patch.object(
+        uploads, "_SENT_IF_IN_DOUBT", uploads._SOURCE_BLOB
+    ),
+}
+"""Defects that the nights have to find."""
+
 FOUND_BY = {
     "the checkpoint before the rows": 12,
     "the rows before the bytes": 59,
@@ -196,5 +255,10 @@ FOUND_BY = {
     "a 404 is for ever": 3,
     "a listing that ends early is believed": 7,
     "errors of a download are swallowed": 3,
+    "a prune deletes what earlier snapshots hold": 9,
+    "a prune deletes what an unfinished load needs": 9,
+    "a restore sends without a look": 107,
+    "a file that was put back is another one": 3,
+    "what is in doubt is looked for as it is now": 147,
 }
 """Seeds that found these defects before. They are tried first, which only saves time."""

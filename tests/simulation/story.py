@@ -148,8 +148,11 @@ def made_odd(target: FaultyTracker, seed: int) -> None:
         target.lags = rng.randint(1, 3)
 
 
+World = Callable[[random.Random], tuple[FaultyTracker, FaultyTracker, Mapping]]
+
+
 @contextmanager
-def new_story(seed: int) -> Iterator[Story]:
+def new_story(seed: int, new_world: World = world) -> Iterator[Story]:
     """The world of a seed, in a folder that is deleted afterwards."""
     memory = Path("/dev/shm")
     root = Path(tempfile.mkdtemp(prefix="simulation-", dir=memory if memory.is_dir() else None))
@@ -157,7 +160,7 @@ def new_story(seed: int) -> Iterator[Story]:
     state = random.getstate()
     random.seed(seed)
     try:
-        story = Story(seed, root / "archive", rng, *world(rng))
+        story = Story(seed, root / "archive", rng, *new_world(rng))
         made_odd(story.target, seed)
         yield story
     finally:

@@ -89,7 +89,7 @@ async def run_load(tracker: MemoryTracker | None, root: Path, mapping: Mapping, 
 async def run_restore(tracker: MemoryTracker, root: Path, **changes: Any) -> dict[str, Any]:
     """One restore from `root` onto its source, as a new process would make it."""
     stop = changes.pop("stop", None)
-    target: Target = RetryingTarget(RestoreTarget(MemoryTarget(tracker)), PATIENCE)
+    target: Target = changes.pop("target", None) or RetryingTarget(RestoreTarget(MemoryTarget(tracker)), PATIENCE)
     if changes.get("dry_run"):
         target = DryRunTarget(target)
     archive = Archive(root)

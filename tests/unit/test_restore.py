@@ -417,6 +417,20 @@ async def test_a_diff_across_loss_and_restore_shows_no_change(tmp_path):
         assert [change.change for change in catalog.snapshots.changes(during, after)] == ["added"]
 
 
+async def test_a_diff_across_two_losses_and_restores_shows_no_change(tmp_path):
+    tracker, owner = await lost(tmp_path)
+    await run_restore(tracker, tmp_path)
+    await back_up(tracker, tmp_path)
+    tracker.remove(named(tracker, "b.txt"))
+    await back_up(tracker, tmp_path)
+    await run_restore(tracker, tmp_path)
+    await back_up(tracker, tmp_path)
+    assert names_on(tracker, owner) == {"a.txt": 1, "b.txt": 1}
+    with closing(Catalog(tmp_path, read_only=True)) as catalog:
+        first, *_, last = [snapshot.run for snapshot in catalog.snapshots.all()]
+        assert catalog.snapshots.changes(first, last) == []
+
+
 async def test_a_second_restore_tells_the_first_author_once(tmp_path):
     tracker, owner = tracker_with()
     tracker.attach(owner, "a.txt", b"a", description="mine", created_by="Ann")

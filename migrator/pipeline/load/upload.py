@@ -105,31 +105,38 @@ class Uploader:
                 self._stop.left_undone = True
                 break
             draft = self._drafts.draft_of(upload, state.names)
-            if await self._confirmer.handled(upload, draft, state, self._is_missing(upload, draft, state, recognised)):
-                state.names.add(draft.name)
-                outgoing.append((upload, draft))
+            step = self._still_to_send(upload, draft, state, recognised)
+            if to_send := await self._confirmer.handled(upload, draft, state, step):
+                state.names.add(to_send[1].name)
+                outgoing.append(to_send)
         await self._sender.send_all(outgoing, state)
         if state.waiting and not self._settings.dry_run:
             await self._confirmer.read_back(state)
 
     async def _fail_all(self, uploads: Sequence[Upload], to: EntityRef, error: errors.MigratorError) -> None:
         for upload in uploads:
-            if isinstance(error, errors.GoneError) and self._is_remapped(upload):
+            unwanted = upload.blob_now is None or self._is_remapped(upload)
+            if unwanted and isinstance(error, errors.GoneError):
                 await self._drop(upload)
             else:
                 await self._confirmer.fail(upload, f"{to} at the {self._settings.side}: {error}")
 
-    async def _is_missing(self, upload: Upload, draft: Draft, state: TargetState, recognised: Recognised) -> bool:
-        """Whether an upload has to be sent. If it is found, or isn't wanted there any more, that is recorded."""
+    async def _still_to_send(
+        self, upload: Upload, draft: Draft, state: TargetState, recognised: Recognised
+    ) -> tuple[Upload, Draft] | None:
+        """What has to be sent. None if it is found, or isn't wanted there any more; that is recorded."""
         remote = await self._finder.find(upload, draft, state, recognised)
         if remote := remote or await self._finder.find_late(upload, state, recognised):
             await self._confirmer.accept(upload, draft, remote, UploadStatus.ALREADY_THERE, state)
             self._progress.done()
-        elif self._is_remapped(upload):
+            return None
+        if upload.blob_now is None or self._is_remapped(upload):
             await self._drop(upload)
-        else:
-            return True
-        return False
+            return None
+        if upload.blob_now != upload.blob:
+            upload = replace(upload, blob=upload.blob_now)
+            draft = self._drafts.draft_of(upload, state.names)
+        return upload, draft
 
     def _is_remapped(self, upload: Upload) -> bool:
         """Whether the mapping no longer sends the file to this entity."""
@@ -137,7 +144,8 @@ class Uploader:
 
     async def _drop(self, upload: Upload) -> None:
         """Record an upload that is not there and no longer wanted there."""
-        reason = "not there, and its row in the mapping is gone"
+        lost = "the source no longer has it" if upload.blob_now is None else "its row in the mapping is gone"
+        reason = f"not there, and {lost}"
         await self._outcomes.record(upload, UploadStatus.ROLLED_BACK, error=reason)
         self._progress.done()
 

@@ -32,6 +32,8 @@ _TO_ENTITY = "u.target_kind = ? AND u.target_id = ? AND "
 _SOURCE_BLOB = "b.sha256 = a.sha256"
 _SENT_BLOB = "b.sha256 = coalesce(u.sent_sha256, a.sha256)"
 """SQL: the blob that the source holds now, and the one that was sent."""
+_IN_DOUBT = "(u.status = 'in_doubt' OR u.accepted = 1)"
+_SENT_IF_IN_DOUBT = f"b.sha256 = iif({_IN_DOUBT}, coalesce(u.sent_sha256, a.sha256), a.sha256)"
 
 
 class UploadRecords(CatalogPart):
@@ -44,7 +46,8 @@ class UploadRecords(CatalogPart):
     def plan(self, run: int, target: str, pairs: Iterable[tuple[EntityRef, EntityRef]]) -> None:
         """Add a row for every stored attachment of each source entity and its target entity, unless there is one.
 
-        Rows that an earlier mapping planned and no run has sent are removed; what was rolled back is planned again.
+        Rows that no run has sent are removed if the mapping no longer asks for them, or the source no longer has the
+        file. What was rolled back is planned again.
         """
         prepare_mapped_table(self._db)
         with self._database.transaction():
@@ -56,7 +59,7 @@ class UploadRecords(CatalogPart):
             self._db.execute(
                 "DELETE FROM uploads WHERE target = ? AND remote_id IS NULL AND status IN ('planned', 'failed') "
                 "AND NOT EXISTS (SELECT 1 FROM mapped m JOIN attachments a ON a.kind = m.kind AND a.entity_id = m.id "
-                "WHERE a.attachment_id = uploads.attachment_id "
+                "WHERE a.attachment_id = uploads.attachment_id AND a.status != 'gone' "
                 "AND m.target_kind = uploads.target_kind AND m.target_id = uploads.target_id)",
                 [target],
             )
@@ -107,10 +110,14 @@ class UploadRecords(CatalogPart):
         return [EntityRef(kind, id_) for kind, id_ in rows.fetchall()]
 
     def unsettled(self, target: str, to: EntityRef) -> list[Upload]:
-        """The uploads to one target entity that are not settled, or not yet listed there; those in doubt first."""
+        """The uploads to one target entity that are not settled, or not yet listed there; those in doubt first.
+
+        What is in doubt has the blob that was sent, even if the source has replaced or lost the file since: it may have
+        arrived.
+        """
         return self._uploads(
-            _SOURCE_BLOB,
-            f"(u.{_UNSETTLED} OR u.accepted = 1) AND a.status = 'stored' "
+            _SENT_IF_IN_DOUBT,
+            f"(u.{_UNSETTLED} OR u.accepted = 1) AND (a.status = 'stored' OR {_IN_DOUBT}) "
             "ORDER BY u.status != 'in_doubt', a.created_at, a.attachment_id",
             [target, to.kind, to.id],
         )
@@ -144,8 +151,9 @@ class UploadRecords(CatalogPart):
             "u.content_check = 'differs', "
             "u.status = 'in_doubt' AND u.run_id IN (SELECT run_id FROM runs WHERE command = 'rollback'), "
             "u.remote_locator, coalesce(u.sent_name, u.name), u.sent_at, u.accepted, u.altered, "
-            f"b.sha256, b.size, {COLUMNS_OF_A} "
+            f"b.sha256, b.size, c.sha256, c.size, {COLUMNS_OF_A} "
             f"FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b ON {blob} "
+            "LEFT JOIN blobs c ON c.sha256 = a.sha256 AND a.status = 'stored' "
             f"WHERE u.target = ? AND {to}{wanted}",
             values,
         )
