@@ -119,6 +119,11 @@ def _print_backup(out: Console, summary: BackupSummary) -> None:
     if rechecked := summary.rechecked:
         counts = f"{rechecked['replaced']} had other content, {rechecked['failed']} failed"
         out.print(f"fetched again and compared: {counted(rechecked['files'], 'file')}, {counts}")
+    if not_asked := summary.not_asked:
+        out.print(
+            f"not asked, as unchanged since: {not_asked.entities:,} of {not_asked.of:,} entities; everything is asked "
+            f"again from {datetime.fromisoformat(not_asked.full_from).astimezone().date()} on"
+        )
     print_failures(out, failures, summary.accepted)
 
 

@@ -149,6 +149,18 @@ class ItemsSummary(RunSummary):
         return RunStatus.INCOMPLETE if ended is RunStatus.COMPLETE and (self.failures or self.incomplete) else ended
 
 
+@dataclass(frozen=True, slots=True)
+class NotAsked:
+    """The entities, of how many, that were not asked for their files, as they were not changed since.
+
+    From `full_from` on (ISO 8601, UTC), the next night asks all of them.
+    """
+
+    entities: int
+    of: int
+    full_from: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupSummary(ItemsSummary):
     """The summary of a backup. `attachments` counts files by outcome; `changes` is relative to the archive before.
@@ -163,6 +175,7 @@ class BackupSummary(ItemsSummary):
     attachments: dict[str, int]
     changes: dict[str, int]
     rechecked: dict[str, int] | None = field(default=None, metadata=OPTIONAL)
+    not_asked: NotAsked | None = field(default=None, metadata=OPTIONAL)
     bytes: int
     warnings: tuple[str, ...]
     accepted: tuple[Failure, ...] | None = field(default=None, metadata=OPTIONAL)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from migrator.store.catalog.lineage import OWN_SOURCE
     from migrator.store.catalog.rechecks import RecheckRound, StoredFile
     from migrator.store.catalog.snapshots import Snapshot
+    from migrator.store.catalog.unchanged import FullCrawl, UnchangedRecords
     from migrator.store.clock import now
     from migrator.store.disk import OWNER_ONLY, disk_errors, own_limits, require_descriptors, sync_filesystem
     from migrator.store.journal.keeper import recorded_position
@@ -43,11 +44,13 @@ __all__ = [
     "FailureKey",
     "FailureRow",
     "FreeSpace",
+    "FullCrawl",
     "LargeFile",
     "RecheckRound",
     "Scribe",
     "Snapshot",
     "StoredFile",
+    "UnchangedRecords",
     "Vanished",
     "audit",
     "blob_name",
@@ -85,10 +88,12 @@ _HOMES = {
     "OWN_SOURCE": "migrator.store.catalog.lineage",
     "README": "migrator.store.layout",
     "FreeSpace": "migrator.store.space",
+    "FullCrawl": "migrator.store.catalog.unchanged",
     "RecheckRound": "migrator.store.catalog.rechecks",
     "Scribe": "migrator.store.writer",
     "Snapshot": "migrator.store.catalog.snapshots",
     "StoredFile": "migrator.store.catalog.rechecks",
+    "UnchangedRecords": "migrator.store.catalog.unchanged",
     "Vanished": "migrator.store.catalog.crawl",
     "audit": "migrator.store.repair.auditing",
     "blob_name": "migrator.store.layout",

@@ -19,6 +19,7 @@ from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.rows import COLUMNS, attachment_from, row_of, statements_for
 from migrator.store.catalog.scope import kinds_condition
 from migrator.store.catalog.settings import Settings
+from migrator.store.catalog.unchanged import FullCrawl, record_full_crawl
 from migrator.store.schema import checkpoint_checksum
 
 _ENTITIES = """
@@ -157,7 +158,8 @@ class CrawlRecords(CatalogPart):
             self._db.execute(
                 f"INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run, changed_run, {column}) "
                 f"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                f"ON CONFLICT DO UPDATE SET {column} = excluded.{column}, last_run = excluded.last_run, "
+                f"ON CONFLICT DO UPDATE SET {column} = excluded.{column}, files_as_of = NULL, "
+                f"last_run = excluded.last_run, "
                 f"changed_run = coalesce(changed_run, excluded.changed_run)",
                 [*entity.ref, entity.title, entity.url, entity.raw, run, run, run, error],
             )
@@ -257,13 +259,15 @@ class CrawlRecords(CatalogPart):
         left_out: Sequence[str] = (),
         whole: bool = True,
         max_gone: float | None = None,
+        full_crawl: FullCrawl | None = None,
     ) -> Vanished:
         """Finish the crawl: the next backup starts a new one, and files that this one did not see are marked gone.
 
         Only files of these `kinds` were looked for (all kinds if empty), except those `left_out`. Nothing is marked
         gone if the files of some entity could not be listed, or if the crawl is not `whole` for another reason, because
         the files may still be there; nor if too many would go: more than FEW_GONE_FILES, and more than the share
-        `max_gone` of the files held as present. A partial crawl marks nothing gone.
+        `max_gone` of the files held as present. A partial crawl marks nothing gone. `full_crawl` is recorded only if
+        none of this kept the crawl from marking files gone, because the next one may rely on it.
         """
         with self._database.transaction():
             unlisted = self._db.execute(
@@ -282,6 +286,8 @@ class CrawlRecords(CatalogPart):
                 )
             if complete and vanished.believed:
                 forget_deleted(self._db, crawl.start, of_kinds, values)
+            if not crawl.partial:
+                record_full_crawl(self._db, full_crawl if complete and vanished.believed else None)
             self._drop_checkpoints(partial=crawl.partial)
         return vanished
 
