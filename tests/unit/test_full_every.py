@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
 
-from migrator.errors import ForbiddenError, RejectedError
-from migrator.model import EntityRef
+from migrator.errors import ForbiddenError, GoneError, RejectedError
 from migrator.pipeline.backup import unchanged
 from migrator.pipeline.rebuild import rebuild
 from migrator.selection import Selection
 from migrator.store.blobs import Archive
-from migrator.store.catalog import runs
+from migrator.store.catalog import Catalog, runs
+from migrator.store.catalog.crawl import CrawlRecords
 from migrator.trackers.memory import MemorySource, MemoryTracker
 from tests.support.parts import expected, rows, run_backup, run_restore, stored
 
@@ -111,6 +112,16 @@ async def test_a_change_without_a_date_is_found_by_the_next_full_night(nights):
     done = await nights.backup()
     assert (done["changes"]["added"], "not_asked" in done, len(nights.asked)) == (1, False, 6)
     assert "not_asked" in await nights.backup()
+
+
+async def test_a_file_that_is_gone_stays_gone_while_nothing_changes(nights):
+    story = stories(nights.tracker)[1]
+    nights.tracker.remove(nights.tracker.of(story)[0].id)
+    nights.tracker.modified[story] = "2026-01-05T00:00:00"
+    assert (await nights.backup())["attachments"]["gone"] == 1
+    done = await nights.backup()
+    assert str(story) not in nights.asked
+    assert (done["attachments"]["listed"], done["attachments"]["gone"]) == (11, 0)
 
 
 async def test_an_entity_that_was_deleted_is_found_gone_each_night(nights):
@@ -248,20 +259,19 @@ async def test_a_clock_that_was_set_back_makes_a_night_full(nights):
     assert "not_asked" not in await nights.backup()
 
 
-async def test_a_night_that_was_stopped_goes_on_without_asking_all(nights):
-    story = stories(nights.tracker)[4]
+async def test_a_night_that_was_killed_goes_on_and_asks_again(nights):
+    """What it asked last may not be in a checkpoint; then the entity's date is known, and a file is not seen."""
+    story = stories(nights.tracker)[0]
     nights.tracker.remove(nights.tracker.of(story)[0].id)
     nights.tracker.modified[story] = "2026-01-05T00:00:00"
-    killed = True
 
-    async def on_call(verb, key):
-        if killed and (verb, key) == ("read", "loose"):
+    def killed(_, run, stream, *rest, **more):
+        if stream == "asked":
             raise KilledError
 
-    nights.tracker.on_call = on_call
-    with pytest.raises((KilledError, BaseExceptionGroup)):
+    with patch.object(CrawlRecords, "record_checkpoint", killed), pytest.raises((KilledError, BaseExceptionGroup)):
         await nights.backup()
-    killed = False
+    assert rows(nights.root, "SELECT files_as_of FROM entities WHERE entity_id = '1'") == [("2026-01-05T00:00:00",)]
     done = await nights.backup()
     assert (done["status"], done["attachments"]["gone"], "not_asked" in done) == ("complete", 1, True)
 
@@ -297,12 +307,11 @@ async def test_a_night_resumes_the_full_crawl_under_way(nights):
 
 
 async def test_a_selection_leaves_the_dates_alone(nights):
-    story = stories(nights.tracker)[1]
-    gone = nights.tracker.of(story)[0]
-    nights.tracker.remove(gone.id)
+    story, last = stories(nights.tracker)[-2:]
+    nights.tracker.remove(nights.tracker.of(story)[0].id)
     nights.tracker.modified[story] = "2026-01-05T00:00:00"
-    await nights.backup(selection=Selection(entities=frozenset({EntityRef("Story", story.id)})))
-    assert nights.asked == [str(story)]
+    await nights.backup(selection=Selection(entities=frozenset({story, last})))
+    assert nights.asked == [str(story), str(last)]
     done = await nights.backup()
     assert str(story) in nights.asked
     assert done["attachments"]["gone"] == 1
@@ -335,3 +344,61 @@ async def test_the_tracker_in_memory_lists_its_dates():
     tracker = dated_tracker(1)
     page = await MemorySource(tracker).read("asked", None)
     assert [entity.modified_at for entity in page.ask] == [NEWEST]
+
+
+async def test_a_failure_of_a_selection_makes_an_unchanged_entity_be_asked(nights):
+    story, struck = stories(nights.tracker)[1], True
+
+    async def on_call(verb, key):
+        if struck and (verb, key) == ("attachments_of", str(story)):
+            raise RejectedError("not now")
+
+    nights.tracker.on_call = on_call
+    await nights.backup(selection=Selection(entities=frozenset({story})))
+    struck = False
+    done = await nights.backup()
+    assert (done["status"], str(story) in nights.asked, len(nights.asked)) == ("complete", True, 2)
+
+
+async def test_an_entity_whose_file_was_gone_when_fetched_is_asked_again(nights):
+    story = stories(nights.tracker)[1]
+    file = nights.tracker.attach(story, "c.txt", b"c")
+    nights.tracker.modified[story] = "2026-01-05T00:00:00"
+
+    async def on_call(verb, key):
+        if (verb, key) == ("download", file.id):
+            nights.tracker.files.pop(file.id, None)
+            raise GoneError("status 404")
+
+    nights.tracker.on_call = on_call
+    assert (await nights.backup())["attachments"]["gone"] == 1
+    nights.tracker.on_call = None
+    nights.tracker.files[file.id] = file
+    assert (await nights.backup())["status"] == "complete"
+    assert str(story) in nights.asked
+    assert stored(nights.root)[file.id][0] == "c.txt"
+
+
+async def test_a_tracker_at_a_new_address_is_asked_everything(nights):
+    with closing(Catalog(nights.root)) as catalog:
+        catalog.ensure_journal()
+        catalog.settings.move_source("memory", "elsewhere")
+    assert "not_asked" not in await nights.backup(identity="elsewhere")
+    assert "not_asked" in await nights.backup(identity="elsewhere")
+
+
+async def test_an_unchanged_night_adds_little_to_the_archive(tmp_path):
+    tracker = dated_tracker(stories=300)
+    tracker.page_size = 100
+    tracker.modified = {story: f"2025-{number % 11 + 1:02}-05" for number, story in enumerate(tracker.entities)}
+    nights = Nights(tracker, tmp_path / "archive")
+    await nights.backup()
+    await nights.backup()
+    sizes = []
+    for _ in range(2):
+        sizes.append(sum(path.stat().st_size for path in nights.root.rglob("*") if path.is_file()))
+        assert (await nights.backup())["not_asked"]["entities"] > 250
+    assert sizes[1] - sizes[0] < 65_536
+    full = await nights.backup(full_every=None)
+    added = sum(path.stat().st_size for path in nights.root.rglob("*") if path.is_file()) - sizes[1]
+    assert ("not_asked" not in full, added < 2 * 65_536) == (True, True), "two nights, the last of them a full one"
