@@ -13,6 +13,7 @@ from rich.text import Text
 from migrator.jobs.lists import (
     MAX_SHOWN,
     counted,
+    not_asked_text,
     print_altered,
     print_changed,
     print_failures,
@@ -119,11 +120,8 @@ def _print_backup(out: Console, summary: BackupSummary) -> None:
     if rechecked := summary.rechecked:
         counts = f"{rechecked['replaced']} had other content, {rechecked['failed']} failed"
         out.print(f"fetched again and compared: {counted(rechecked['files'], 'file')}, {counts}")
-    if not_asked := summary.not_asked:
-        out.print(
-            f"not asked, as unchanged since: {not_asked.entities:,} of {not_asked.of:,} entities; everything is asked "
-            f"again from {datetime.fromisoformat(not_asked.full_from).astimezone().date()} on"
-        )
+    if summary.not_asked:
+        out.print(not_asked_text(summary.not_asked))
     print_failures(out, failures, summary.accepted)
 
 

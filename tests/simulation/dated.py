@@ -4,7 +4,8 @@
 
 By day and during the crawls the tracker changes: most changes give their entity a new date, some don't. Its clock and
 ours differ, its dates are precise to a second, a minute or a day, with or without an offset, and some are nonsense.
-Files and lists fail, and runs are killed. A model knows when each file came and went, and whether that changed a date.
+Files, lists and pages fail, and runs are killed. A model knows when each file came and went, and whether that changed
+a date.
 
 After each complete night:
 - what changed with a date before the crawl is in the archive, or gone from it;
@@ -125,7 +126,7 @@ class Dated:
                 self.change(owner)
             elif verb == "read":
                 self.change()
-        if self.trouble and verb in {"attachments_of", "download"} and self.rng.random() < 0.05:
+        if self.trouble and verb in {"read", "attachments_of", "download"} and self.rng.random() < 0.05:
             raise RejectedError("not tonight")
 
     async def live(self) -> None:

@@ -182,9 +182,23 @@ async def test_an_entity_that_could_not_be_asked_is_asked_again(nights):
     assert (await nights.backup())["status"] == "incomplete"
     struck = False
     done = await nights.backup()
-    assert (done["status"], len(nights.asked)) == ("complete", 6), "nothing could be called gone, so all are asked"
-    await nights.backup()
-    assert len(nights.asked) < 6
+    assert (done["status"], nights.asked) == ("complete", [str(story)])
+
+
+async def test_entities_that_the_last_crawl_did_not_list_are_asked(nights):
+    reads = 0
+
+    async def on_call(verb, key):
+        nonlocal reads
+        reads += (verb, key) == ("read", "asked")
+        if reads > 1 and (verb, key) == ("read", "asked"):
+            raise RejectedError("this page is broken")
+
+    nights.tracker.on_call = on_call
+    assert (await nights.backup())["status"] == "incomplete"
+    nights.tracker.on_call = None
+    done = await nights.backup()
+    assert (done["status"], done["attachments"]["gone"], len(nights.asked)) == ("complete", 0, 4)
 
 
 async def test_a_deletion_in_a_night_that_failed_elsewhere_is_found(nights):
@@ -259,18 +273,34 @@ async def test_a_clock_that_was_set_back_makes_a_night_full(nights):
     assert "not_asked" not in await nights.backup()
 
 
-async def test_a_night_that_was_killed_goes_on_and_asks_again(nights):
-    """What it asked last may not be in a checkpoint; then the entity's date is known, and a file is not seen."""
-    story = stories(nights.tracker)[0]
-    nights.tracker.remove(nights.tracker.of(story)[0].id)
-    nights.tracker.modified[story] = "2026-01-05T00:00:00"
+async def killed_backup(nights, **changes):
+    """A backup that is killed once a page is recorded, before its checkpoint is."""
 
     def killed(_, run, stream, *rest, **more):
         if stream == "asked":
             raise KilledError
 
     with patch.object(CrawlRecords, "record_checkpoint", killed), pytest.raises((KilledError, BaseExceptionGroup)):
-        await nights.backup()
+        await nights.backup(**changes)
+
+
+async def test_a_deletion_between_two_runs_of_a_crawl_is_found_by_the_next(nights):
+    story = stories(nights.tracker)[0]
+    await killed_backup(nights, full_every=None)
+    nights.tracker.remove(nights.tracker.of(story)[0].id)
+    nights.tracker.modified[story] = "2026-01-05T00:00:00"
+    assert (await nights.backup())["attachments"]["gone"] == 0, "the first run of this crawl has seen it"
+    done = await nights.backup()
+    assert (done["attachments"]["gone"], "not_asked" in done) == (1, True)
+
+
+async def test_a_night_that_was_killed_goes_on_and_asks_again(nights):
+    """What it asked last may not be in a checkpoint; then the entity's date is known, and a file is not seen."""
+    story = stories(nights.tracker)[0]
+    nights.tracker.remove(nights.tracker.of(story)[0].id)
+    nights.tracker.modified[story] = "2026-01-05T00:00:00"
+
+    await killed_backup(nights)
     assert rows(nights.root, "SELECT files_as_of FROM entities WHERE entity_id = '1'") == [("2026-01-05T00:00:00",)]
     done = await nights.backup()
     assert (done["status"], done["attachments"]["gone"], "not_asked" in done) == ("complete", 1, True)

@@ -130,7 +130,9 @@ class Crawler:
         files = [file for _, listed in answers for file in listed or ()]
         await self._list_and_fetch((), files)
         if self._unchanged is not None:
-            await self._unchanged.record((ref, dates[ref]) for ref, listed in answers if listed is not None)
+            await self._unchanged.record(
+                (ref, dates[ref]) for ref, listed in answers if ref in dates and listed is not None
+            )
 
     async def _attachments_of(self, entity: Entity) -> tuple[Attachment, ...] | None:
         """The attachments of an entity; None, and the error is recorded, if they can't be listed."""

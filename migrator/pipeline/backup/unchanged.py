@@ -6,8 +6,11 @@ the tracker had listed until then. The newest date is not later than the tracker
 can get the same old date.
 
 Everything is asked where the tracker gives no dates, where nothing is known (a first crawl, other kinds, an archive
-that was rebuilt, a crawl that could not tell what is gone), and every `full_every` seconds, because a tracker may not
-date every change.
+that was rebuilt), and every `full_every` seconds, because a tracker may not date every change. What the last crawl
+could not see is asked, too.
+
+Beware: an entity that two runs of a crawl ask may have lost a file between them, which counts as seen by this crawl. So
+its date is not recorded, and the next crawl asks it again.
 """
 
 from __future__ import annotations
@@ -62,37 +65,46 @@ class UnchangedEntities:
         self._records, self._executor, self._run = context.catalog.unchanged, context.executor, context.run
         self._plan, self._crawl = plan, crawl
         self._newest = _moment(plan.last.newest) if plan.last else None
-        self._left_out = self._seen = 0
+        self._left_out, self._asked, self._asked_earlier = set[EntityRef](), set[EntityRef](), set[EntityRef]()
 
     async def leave_out(self, entities: Sequence[Entity]) -> list[Entity]:
-        """Those of these listed entities that have to be asked. The stored files of the others are taken over."""
+        """Those of these listed entities that have to be asked. The stored files of the others are taken over.
+
+        Listings may repeat entities; one that was asked is asked again.
+        """
         self._note_newest(entities)
-        self._seen += len(entities)
-        if self._plan.full:
+        start = self._crawl.start
+        self._asked_earlier |= await self._executor.call(self._records.seen_earlier, entities, start, self._run)
+        if self._plan.full or self._plan.last is None:
             return list(entities)
-        unchanged = await self._executor.call(self._records.among, entities, self._crawl.start)
+        latest = self._plan.last.latest
+        unchanged = await self._executor.call(self._records.among, entities, latest)
+        unchanged -= self._asked | self._asked_earlier
         if unchanged:
-            await self._executor.call(self._records.take_over, self._run, unchanged)
-        self._left_out += len(unchanged)
+            await self._executor.call(self._records.take_over, self._run, unchanged, latest)
+        self._left_out |= unchanged
         return [entity for entity in entities if entity.ref not in unchanged]
 
     def dates_of(self, entities: Sequence[Entity]) -> dict[EntityRef, str | None]:
         """What to record of these entities if they answer: the date of each, or None if it has to be asked again.
 
-        Call it before they are asked: what the tracker lists later may be newer than their answers.
+        Call it before they are asked: what the tracker lists later may be newer than their answers. For the same
+        reason, nothing is recorded of an entity that this run has asked before.
         """
-        return {entity.ref: entity.modified_at if self._is_old(entity) else None for entity in entities}
+        first = [entity for entity in entities if entity.ref not in self._asked]
+        self._asked.update(entity.ref for entity in first)
+        return {entity.ref: entity.modified_at if self._is_old(entity) else None for entity in first}
 
     async def record(self, asked: Iterable[tuple[EntityRef, str | None]]) -> None:
         """Record this of the entities that have answered, after their files."""
         await self._executor.call(self._records.record, list(asked))
 
     def full_crawl(self, started_at: str) -> FullCrawl:
-        """The last full crawl, once this one is complete. `started_at`: when this one began."""
+        """The last full crawl, once this one has come to its end. `started_at`: when this one began."""
         newest = self._newest.isoformat() if self._newest else ""
         if self._plan.full or self._plan.last is None:
-            return FullCrawl(self._plan.looked_for, started_at, newest)
-        return replace(self._plan.last, newest=newest)
+            return FullCrawl(self._plan.looked_for, started_at, self._crawl.start, newest)
+        return replace(self._plan.last, latest=self._crawl.start, newest=newest)
 
     def not_asked(self, full_every: float | None) -> NotAsked | None:
         """How many entities this run has not asked; None if the crawl asks all."""
@@ -100,19 +112,19 @@ class UnchangedEntities:
             return None
         began = _moment(self._plan.last.started_at) or datetime.now(UTC)
         due = (began + timedelta(seconds=full_every or 0)).isoformat(timespec="seconds")
-        return NotAsked(self._left_out, self._seen, due)
+        return NotAsked(len(self._left_out), len(self._left_out | self._asked), due)
 
     def _note_newest(self, entities: Sequence[Entity]) -> None:
         dates = [moment for entity in entities if (moment := _moment(entity.modified_at))]
         self._newest = max([*dates, *([self._newest] if self._newest else [])], default=None)
 
     def _is_old(self, entity: Entity) -> bool:
-        """Whether a change that happens from now on can't have the date that this entity has.
+        """Whether the entity's date can be recorded: a change that happens from now on can't have the same date.
 
         A date in the future must not make all others look old, so the newest one counts only up to our own time.
         """
         date, today = _moment(entity.modified_at), _moment(now())
-        if date is None or today is None or self._newest is None:
+        if date is None or today is None or self._newest is None or entity.ref in self._asked_earlier:
             return False
         return min(self._newest, today) - date >= OVERLAP
 

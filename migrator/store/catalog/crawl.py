@@ -158,8 +158,7 @@ class CrawlRecords(CatalogPart):
             self._db.execute(
                 f"INSERT INTO entities (kind, entity_id, title, url, raw, first_run, last_run, changed_run, {column}) "
                 f"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                f"ON CONFLICT DO UPDATE SET {column} = excluded.{column}, files_as_of = NULL, "
-                f"last_run = excluded.last_run, "
+                f"ON CONFLICT DO UPDATE SET {column} = excluded.{column}, last_run = excluded.last_run, "
                 f"changed_run = coalesce(changed_run, excluded.changed_run)",
                 [*entity.ref, entity.title, entity.url, entity.raw, run, run, run, error],
             )
@@ -266,8 +265,8 @@ class CrawlRecords(CatalogPart):
         Only files of these `kinds` were looked for (all kinds if empty), except those `left_out`. Nothing is marked
         gone if the files of some entity could not be listed, or if the crawl is not `whole` for another reason, because
         the files may still be there; nor if too many would go: more than FEW_GONE_FILES, and more than the share
-        `max_gone` of the files held as present. A partial crawl marks nothing gone. `full_crawl` is recorded only if
-        none of this kept the crawl from marking files gone, because the next one may rely on it.
+        `max_gone` of the files held as present. A partial crawl marks nothing gone. `full_crawl` is recorded for the
+        next crawl.
         """
         with self._database.transaction():
             unlisted = self._db.execute(
@@ -287,7 +286,7 @@ class CrawlRecords(CatalogPart):
             if complete and vanished.believed:
                 forget_deleted(self._db, crawl.start, of_kinds, values)
             if not crawl.partial:
-                record_full_crawl(self._db, full_crawl if complete and vanished.believed else None)
+                record_full_crawl(self._db, full_crawl)
             self._drop_checkpoints(partial=crawl.partial)
         return vanished
 
