@@ -60,7 +60,10 @@ class UnchangedRecords(CatalogPart):
     def full_crawl(self) -> FullCrawl | None:
         """The last full crawl; None if the next crawl has to be one, whatever the date."""
         row = self._db.execute("SELECT value FROM settings WHERE key = ?", [FULL_CRAWL_KEY]).fetchone()
-        return None if row is None else FullCrawl(**json.loads(row[0]))
+        try:
+            return None if row is None else FullCrawl(**json.loads(row[0]))
+        except (ValueError, TypeError):  # from another version
+            return None
 
     def require_full_crawl(self) -> None:
         """From now on, the next crawl has to be a full one."""
