@@ -168,7 +168,7 @@ class Dated:
 
     def check(self, crawl_began: float) -> None:
         """What must be in the archive after a complete night."""
-        held, silent = stored(self.root).keys(), crawl_began - self.full_every - 2 * DAY
+        held, silent = stored(self.root).keys(), crawl_began - self.full_every - DAY - 3600
         went = {event.file for event in self.events if not event.came}
         for event in self.events:
             if event.moment < (crawl_began if event.dated else silent):
