@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from datetime import datetime
 
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +21,7 @@ from migrator.pipeline.summary import (
     Failure,
     LoadSummary,
     MapCounts,
+    NotAsked,
     Problem,
     RestoreCounts,
     RestoreSummary,
@@ -42,6 +44,13 @@ _COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"
 def counted(number: int, singular: str, plural: str = "") -> str:
     """`1 file`, `2 files`."""
     return f"{number} {singular if number == 1 else plural or f'{singular}s'}"
+
+
+def not_asked_text(not_asked: NotAsked) -> str:
+    """How many entities a night has not asked, and from when on all are asked."""
+    day = datetime.fromisoformat(not_asked.full_from).astimezone().date()
+    counts = f"{not_asked.entities:,} of {not_asked.of:,} entities unchanged since, not asked"
+    return f"{counts}; everything is asked again from {day} on"
 
 
 def print_headline(out: Console, summary: Summary, title: str = "") -> None:

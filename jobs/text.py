@@ -14,6 +14,7 @@ from rich.text import Text
 from migrator.jobs.lists import (
     MAX_SHOWN,
     counted,
+    not_asked_text,
     print_altered,
     print_changed,
     print_failures,
@@ -120,6 +121,8 @@ def _print_backup(out: Console, summary: BackupSummary) -> None:
     if rechecked := summary.rechecked:
         counts = f"{rechecked['replaced']} had other content, {rechecked['failed']} failed"
         out.print(f"fetched again and compared: {counted(rechecked['files'], 'file')}, {counts}")
+    if summary.not_asked:
+        out.print(not_asked_text(summary.not_asked))
     print_failures(out, failures, summary.accepted)
 
 

@@ -34,12 +34,16 @@ NOBODY = EntityRef(UNLINKED, "")
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """Anything that can have attachments. `raw` is the tracker's own JSON, None if only a reference was seen."""
+    """Anything that can have attachments. `raw` is the tracker's own JSON, None if only a reference was seen.
+
+    `modified_at` is the tracker's date of its last change (see `Capabilities.dates_changes`), empty if it gives none.
+    """
 
     ref: EntityRef
     title: str = ""
     url: str = ""
     raw: str | None = None
+    modified_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)

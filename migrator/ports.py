@@ -32,6 +32,8 @@ class Capabilities:
     max_connections     how many concurrent requests the tracker is known to withstand
     max_writes          how many concurrent uploads it is known to withstand
     reports_size        every attachment is listed with its size in bytes
+    dates_changes       the entities in `Page.ask` may have a `modified_at`, and one that has it gets another one when a
+                        file is added to it or removed; renaming a file may change nothing
     sets_description    a target can give an attachment a description
     keeps_author_and_date   a target can store an author and date other than the account and now; for an unknown author
                         it takes another one, which `upload` returns
@@ -51,6 +53,7 @@ class Capabilities:
     max_connections: int = 16
     max_writes: int = 4
     reports_size: bool = True
+    dates_changes: bool = False
     sets_description: bool = True
     keeps_author_and_date: bool = False
     creates: bool = False

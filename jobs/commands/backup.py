@@ -88,10 +88,11 @@ async def run_backup(
     paranoid: bool = False,
     accept_gone: bool = False,
     recheck: float = 0.0,
+    full_every: float | None = None,
     moved_from: str | None = None,
 ) -> BackupSummary:
     """Log in, lock the archive, back up; `moved_from` is the tracker's previous address, `recheck` the share of the
-    stored files that is fetched again.
+    stored files that is fetched again, `full_every` the seconds after which unchanged entities are asked, too.
     """
     from migrator.jobs.fetching import fetch_place
     from migrator.jobs.runtime import cancel_on_stop, failure_recorded, failure_recorded_in, held_archive
@@ -118,6 +119,7 @@ async def run_backup(
             selection,
             None if accept_gone else section.max_gone,
             recheck,
+            full_every,
         )
         with (
             held_archive(configuration.archive, "backup", create=not moved_from) as (archive, catalog),

@@ -53,7 +53,8 @@ async def _check_source(configuration: Configuration, output: Output) -> Checked
     section, wired = configuration.settings.source, wire_source(configuration)
     certificates = _warn(wired.warnings, output)
     try:
-        return await check_source(wired.tracker, section.tracker, section.kinds, certificates)
+        needs_dates = configuration.settings.nightly.full_every is not None
+        return await check_source(wired.tracker, section.tracker, section.kinds, certificates, needs_dates=needs_dates)
     finally:
         await wired.tracker.close()
 

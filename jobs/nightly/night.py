@@ -54,8 +54,9 @@ class Night:
 
     async def run(self, configuration: Configuration) -> None:
         """All steps that make sense."""
-        recheck = configuration.settings.nightly.recheck
-        await self.step("backup", run_backup(configuration, self.output, self.stop, recheck=recheck))
+        nightly = configuration.settings.nightly
+        work = run_backup(configuration, self.output, self.stop, recheck=nightly.recheck, full_every=nightly.full_every)
+        await self.step("backup", work)
         if self._may_verify(configuration):
             portion = Portion(configuration.settings.nightly.verify)
             await self.step("verify", run_verify(configuration.archive, portion, self.output, self.stop))

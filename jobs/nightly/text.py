@@ -5,7 +5,15 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from migrator.jobs.lists import counted, print_failures, print_general_failures, print_line, print_problems, shown
+from migrator.jobs.lists import (
+    counted,
+    not_asked_text,
+    print_failures,
+    print_general_failures,
+    print_line,
+    print_problems,
+    shown,
+)
 from migrator.pipeline.summary import (
     BackupSummary,
     NightlySummary,
@@ -38,6 +46,8 @@ def step_lines(night: NightResult) -> list[str]:
     lines = []
     if isinstance(night.backup, BackupSummary):
         lines.append(_backup(night.backup))
+        if night.backup.not_asked:
+            lines.append(not_asked_text(night.backup.not_asked))
     if isinstance(night.verify, VerifySummary):
         lines.append(_verify(night.verify))
     if isinstance(night.prune, PruneSummary):

@@ -149,12 +149,13 @@ def _report_name(name: str) -> str:
 
 
 class NightlySection(_Section):
-    """[nightly]: the share of the blobs that is hashed each night, the share of the files that is fetched again, and
-    the files that are written after each night.
+    """[nightly]: the share of the blobs that is hashed each night, the share of the files that is fetched again, how
+    often every entity is asked for its files (None: each night), and the files that are written after each night.
     """
 
     verify: Share = 0.02
     recheck: Share = 0.0
+    full_every: Seconds | None = None
     report: Annotated[PathText, AfterValidator(_report_name)] | None = None
     metrics: PathText | None = None
 

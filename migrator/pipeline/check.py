@@ -52,10 +52,18 @@ class MappingFile:
 
 
 async def check_source(
-    source: Source, tracker: str, kinds: Sequence[str] = (), certificates: Sequence[str] = ()
+    source: Source,
+    tracker: str,
+    kinds: Sequence[str] = (),
+    certificates: Sequence[str] = (),
+    *,
+    needs_dates: bool = False,
 ) -> CheckedSide:
-    """Try what a backup needs. `kinds` are those of the configuration; `certificates` is what is odd about them."""
-    return await _checked(source, tracker, certificates, _source_attempts(source, kinds))
+    """Try what a backup needs. `kinds` are those of the configuration; `certificates` is what is odd about them.
+
+    `needs_dates`: the dates of changes are needed for `[nightly] full_every`.
+    """
+    return await _checked(source, tracker, certificates, _source_attempts(source, kinds, needs_dates=needs_dates))
 
 
 async def check_target(
@@ -90,22 +98,31 @@ async def _oddities(tracker: Source | Target) -> list[Check]:
 
 @dataclass(slots=True)
 class _FirstPages:
-    """What the first pages of all listings show: the kinds of entities, and where each unfinished listing continues."""
+    """What the first pages of all listings show: the kinds of entities, and where each unfinished listing continues.
+
+    `asked` entities have to be asked for their files, and `dated` of them have the date of their last change.
+    """
 
     kinds: set[str] = field(default_factory=set)
     cursors: dict[str, str] = field(default_factory=dict)
+    asked: int = 0
+    dated: int = 0
 
     def add(self, stream: str, page: Page) -> None:
         self.kinds |= {entity.ref.kind for entity in (*page.entities, *page.ask)}
+        self.asked += len(page.ask)
+        self.dated += sum(entity.modified_at != "" for entity in page.ask)
         self.cursors.pop(stream, None)
         if page.next is not None:
             self.cursors[stream] = page.next
 
 
-def _source_attempts(source: Source, kinds: Sequence[str]) -> Iterator[Attempt]:
+def _source_attempts(source: Source, kinds: Sequence[str], *, needs_dates: bool) -> Iterator[Attempt]:
     pages = _FirstPages()
     for stream in source.capabilities.streams:
         yield f"listing of {stream}", partial(_read_page, source, stream, pages)
+    if needs_dates:
+        yield "full_every", partial(_find_dates, pages)
     if kinds:
         yield "kinds", partial(_find_kinds, source, kinds, pages)
     yield "download", partial(_download_one, source)
@@ -123,6 +140,16 @@ async def _read_page(source: Source, stream: str, pages: _FirstPages) -> Result:
     counts = f"{len(page.entities)} entities and {len(page.attachments)} attachments on the first page{more}"
     oddities = [*page.warnings, *(f"{entity.ref}: {entity.reason}" for entity in page.unread)]
     return Result("; ".join([counts, *oddities]), odd=bool(oddities))
+
+
+async def _find_dates(pages: _FirstPages) -> Result:
+    """Whether a night can leave out entities that were not changed."""
+    if not pages.asked:
+        return Result("files come with the listings here, so there is nothing to leave out")
+    if not pages.dated:
+        reason = "no entity comes with the date of its last change, so each is asked for its files every night"
+        return Result(f"{reason}; for some trackers an option changes that, see migrator/trackers/README.md", odd=True)
+    return Result(f"{pages.dated} of {pages.asked} entities on the first pages have the date of their last change")
 
 
 async def _find_kinds(source: Source, wanted: Sequence[str], pages: _FirstPages) -> Result:

@@ -31,6 +31,7 @@ def rebuild(archive: Archive) -> RebuildSummary:
             catalog.mark_journal_damaged(codes[0])
         catalog.ensure_journal(anew=made_anew)
         run = catalog.runs.begin("rebuild")
+        catalog.unchanged.require_full_crawl()
         problems = [problem_of("E21", "", JOURNAL, part) for part in lost]
         scan = scan_blobs(archive, catalog)
         if scan.missing:

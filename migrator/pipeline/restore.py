@@ -57,6 +57,8 @@ async def restore(
     source.
     """
     async with run_context(catalog, "restore", lambda: catalog.settings.require_source(settings.identity)) as context:
+        if not settings.dry_run:  # the next backup has to list what is put back, also on a tracker that doesn't date it
+            await context.executor.call(catalog.unchanged.require_full_crawl)
         owners = await context.executor.call(catalog.restoring.view_lost, settings.snapshot)
         as_load = LoadSettings(
             OWN_SOURCE,

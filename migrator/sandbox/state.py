@@ -60,6 +60,9 @@ class TrackerState:
         self.comments = [
             CommentRow(comment.id, entity.id, comment.text) for entity in world.entities for comment in entity.comments
         ]
+        self.dates_files = True
+        """Whether adding or deleting a file changes the date of its entity."""
+        self._changed_at: dict[int, datetime] = {}
         self.changes = 0
         """Increases with each change to the attachments."""
         self._listed = (0, list(world.attachments))
@@ -128,6 +131,17 @@ class TrackerState:
             self._checksums[attachment.id] = digest.hexdigest()
         return self._checksums[attachment.id]
 
+    def changed_at(self, entity_id: int) -> datetime | None:
+        """When an entity was last changed, to the second; None if it never was. A new name of a file is no change."""
+        dates = [file.created_at for file in self.world.attachments_of(entity_id)]
+        if entity_id in self._changed_at:
+            dates.append(self._changed_at[entity_id])
+        return max(dates, default=None)
+
+    def _note_change(self, entity_id: int | None) -> None:
+        if entity_id is not None and self.dates_files:
+            self._changed_at[entity_id] = datetime.now(UTC).replace(microsecond=0)
+
     def describe(self, attachment_id: int, description: str | None) -> None:
         """Change the description of an attachment."""
         self._descriptions[attachment_id] = description
@@ -140,6 +154,8 @@ class TrackerState:
 
     def delete(self, attachment_id: int) -> None:
         """Delete an attachment."""
+        if file := self.attachment(attachment_id):
+            self._note_change(self.world.owner_of(file))
         self.deleted.add(attachment_id)
         self.changes += 1
 
@@ -168,6 +184,7 @@ class TrackerState:
         self._stored[number] = _Upload(attachment, file.sha256, file.content)
         if entity_id is not None:
             self._uploads_by_owner[entity_id].append(number)
+            self._note_change(entity_id)
         return attachment
 
     def add_comment(self, entity_id: int, text: str) -> CommentRow:

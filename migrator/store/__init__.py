@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from migrator.store.catalog.rechecks import RecheckRound, StoredFile
     from migrator.store.catalog.runs import EndedBackup
     from migrator.store.catalog.snapshots import Snapshot
+    from migrator.store.catalog.unchanged import FullCrawl, UnchangedRecords
     from migrator.store.clock import now
     from migrator.store.disk import OWNER_ONLY, disk_errors, own_limits, require_descriptors, sync_filesystem
     from migrator.store.journal.keeper import recorded_position
@@ -46,11 +47,13 @@ __all__ = [
     "FailureKey",
     "FailureRow",
     "FreeSpace",
+    "FullCrawl",
     "IncomingBlob",
     "LargeFile",
     "RecheckRound",
     "Snapshot",
     "StoredFile",
+    "UnchangedRecords",
     "Vanished",
     "add_search",
     "audit",
@@ -93,9 +96,11 @@ _HOMES = {
     "PRESENT": "migrator.store.catalog.browsing",
     "README": "migrator.store.layout",
     "FreeSpace": "migrator.store.space",
+    "FullCrawl": "migrator.store.catalog.unchanged",
     "RecheckRound": "migrator.store.catalog.rechecks",
     "Snapshot": "migrator.store.catalog.snapshots",
     "StoredFile": "migrator.store.catalog.rechecks",
+    "UnchangedRecords": "migrator.store.catalog.unchanged",
     "Vanished": "migrator.store.catalog.crawl",
     "add_search": "migrator.store.catalog.browsing",
     "audit": "migrator.store.repair.auditing",

@@ -11,6 +11,8 @@ import json
 from sqlite_utils import Database, Migrations
 
 FORMAT = 1
+FULL_CRAWL_KEY = "full_crawl"
+"""The key in `settings` for the last crawl that asked every entity."""
 migrations = Migrations("migrator")
 
 _TABLES = """
@@ -224,6 +226,12 @@ CREATE TABLE failed_rechecks (attachment_id TEXT PRIMARY KEY, reason TEXT NOT NU
 @migrations(name="0011_accepted_failures")
 def _accepted_failures(db: Database) -> None:
     _run_all(db, _ACCEPTED)
+
+
+@migrations(name="0012_unchanged_entities")
+def _unchanged_entities(db: Database) -> None:
+    """The date of an entity's last change up to which its recorded files are complete; NULL: it has to be asked."""
+    db.execute("ALTER TABLE entities ADD COLUMN files_as_of TEXT")
 
 
 def has_table(db: Database, name: str) -> bool:

@@ -7,7 +7,7 @@ an object in the process, which no configuration can name.
 
 Tests set `tracker.on_call`, which is awaited before each verb and may raise, to make the tracker fail at any step. A
 tracker may also alter the names of uploads (`alters_names`), re-encode their content (`alters_content`), and leave a
-new file out of the next `lags` lists of its entity.
+new file out of the next `lags` lists of its entity. With `dates_changes`, entities have the dates in `modified`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class MemoryTracker:
         page_size: int = 10,
         asked: Iterable[str] = ("Story",),
         reports_size: bool = True,
+        dates_changes: bool = False,
         sets_description: bool = True,
         max_name_bytes: int = 255,
         creates: bool = True,
@@ -51,6 +52,7 @@ class MemoryTracker:
             streams=(LISTED, ASKED, LOOSE),
             entity_streams=(LISTED, ASKED),
             reports_size=reports_size,
+            dates_changes=dates_changes,
             sets_description=sets_description,
             max_name_bytes=max_name_bytes,
             creates=creates,
@@ -58,6 +60,7 @@ class MemoryTracker:
             max_attachment_bytes=max_attachment_bytes,
         )
         self.entities: dict[EntityRef, Entity] = {}
+        self.modified: dict[EntityRef, str] = {}
         self.files: dict[str, Attachment] = {}
         self.content: dict[str, bytes] = {}
         self.links: list[Link] = []
@@ -122,7 +125,7 @@ class MemoryTracker:
     def entities_after(self, number: int, stream: str) -> list[tuple[int, Entity]]:
         """The next page of entities of a stream, oldest first, with their numbers."""
         later = [
-            (self._numbers[ref], entity)
+            (self._numbers[ref], replace(entity, modified_at=self.modified.get(ref, "")))
             for ref, entity in self.entities.items()
             if self._numbers[ref] > number and (ref.kind in self.asked) == (stream == ASKED)
         ]

@@ -27,7 +27,8 @@ class BoundSource:
 
     `build` makes another source like `source`, which the test closes. `gone` is an attachment that was listed and then
     deleted, `missing` an entity that does not exist. `refused` builds a source with wrong credentials, `unreachable`
-    one at a URL where nothing listens. The tests of those that are None are skipped.
+    one at a URL where nothing listens. `attach` adds a file to an entity, past the source. The tests of those that are
+    None are skipped.
     """
 
     source: Source
@@ -38,6 +39,7 @@ class BoundSource:
     missing: Entity | None = None
     refused: Callable[[], Source] | None = None
     unreachable: Callable[[], Source] | None = None
+    attach: Callable[[EntityRef], object] | None = None
 
 
 @dataclass
@@ -148,6 +150,30 @@ class SourceContract:
             assert entities <= set(capabilities.kinds)
             assert owners <= {*capabilities.kinds, NOBODY.kind}
         assert not set(capabilities.left_out) & (set(capabilities.kinds) | entities | owners)
+
+    async def test_entities_have_dates_only_if_the_capability_says_so(self, bound):
+        done = await crawl(bound.source)
+        dates = [entity.modified_at for _, _, page in done.steps for entity in page.ask if entity.modified_at]
+        assert bool(dates) == bound.source.capabilities.dates_changes
+        for date in dates:
+            datetime.fromisoformat(date)
+
+    async def test_a_new_file_changes_the_date_of_its_entity(self, bound):
+        """For every entity that has a date: one that doesn't change would hide the file."""
+        if not bound.source.capabilities.dates_changes or bound.attach is None:
+            pytest.skip("this source gives no dates")
+        before = await self.dates(bound.source)
+        assert before
+        for ref in before:
+            bound.attach(ref)
+        after = await self.dates(bound.source)
+        assert {ref for ref in before if after[ref] == before[ref]} == set()
+        assert await self.dates(bound.source) == after, "without a change, a date stays"
+
+    async def dates(self, source: Source) -> dict[EntityRef, str]:
+        """The dates that a crawl lists."""
+        steps = (await crawl(source)).steps
+        return {entity.ref: entity.modified_at for _, _, page in steps for entity in page.ask if entity.modified_at}
 
     async def test_entity_streams_list_every_entity_with_its_json(self, bound):
         source, with_json = bound.source, set()

@@ -48,7 +48,7 @@ async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> N
         write = self._catalog.crawl.record_checkpoint
         await self._executor.call(write, self._run, stream, page.next, page.links, partial=self._partial)
         await self._list_and_fetch(page.entities, page.attachments)
-        await self._list_and_fetch((), await self._ask(page.ask))
+        await self._ask_and_fetch(page.ask)
     finally:
         self._page_slots.release()
 

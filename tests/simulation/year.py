@@ -54,6 +54,25 @@ class KilledError(BaseException):
     """The process ends here."""
 
 
+@contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    """`KilledError` at the transaction with this number and all after it; below 0, at none."""
+    real, steps = CatalogDatabase.transaction, count()
+
+    def transaction(database: CatalogDatabase) -> Any:
+        if 0 <= step <= next(steps):
+            raise KilledError
+        return real(database)
+
+    with patch.object(CatalogDatabase, "transaction", transaction):
+        try:
+            yield
+        except BaseExceptionGroup as group:
+            if group.subgroup(KilledError) is None:
+                raise
+            raise KilledError from None
+
+
 class IndexedTracker(MemoryTracker):
     """A tracker with indexes, so that many files are listed quickly."""
 
@@ -155,23 +174,11 @@ class Year:
     @contextmanager
     def _perhaps_killed(self, chance: float) -> Iterator[None]:
         """With this chance the program ends at one of its first transactions."""
-        left = self.rng.randint(0, 12) if self.rng.random() < chance else -1
-        real, steps = CatalogDatabase.transaction, count()
-
-        def transaction(database: CatalogDatabase) -> Any:
-            if 0 <= left <= next(steps):
-                raise KilledError
-            return real(database)
-
-        with patch.object(CatalogDatabase, "transaction", transaction):
-            try:
+        try:
+            with killed_at(self.rng.randint(0, 12) if self.rng.random() < chance else -1):
                 yield
-            except KilledError:
-                self.kills += 1
-            except BaseExceptionGroup as group:
-                if group.subgroup(KilledError) is None:
-                    raise
-                self.kills += 1
+        except KilledError:
+            self.kills += 1
 
     def held(self) -> list[Snapshot]:
         """The snapshots of the archive. The model forgets those that a killed prune has forgotten."""

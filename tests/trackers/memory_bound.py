@@ -15,6 +15,8 @@ from tests.contract.target import BoundTarget, Truth
 def seeded(tracker: MemoryTracker) -> tuple[list[EntityRef], list[Expected]]:
     """Entities on both streams, the samples on them, a file of nobody and one that a link gives an owner."""
     refs = [tracker.add(kind) for kind in ("Bug", "Story", "Bug", "Story", "Bug", "Story", "Bug")]
+    if tracker.capabilities.dates_changes:
+        tracker.modified = dict.fromkeys(refs, "2024-02-03T04:05:06Z")
     files = []
     for sample in SAMPLES:
         tracker.attach(
@@ -42,8 +44,12 @@ def bound_source(tracker: MemoryTracker, wrap=lambda source: source) -> BoundSou
     def build() -> Source:
         return wrap(MemorySource(tracker))
 
+    def attach(ref: EntityRef) -> None:
+        tracker.attach(ref, "new.txt", b"new")
+        tracker.modified[ref] = "2026-01-02T03:04:05Z"
+
     missing = Entity(EntityRef("Story", "404"))
-    return BoundSource(build(), build, set(refs), files, gone=gone, missing=missing)
+    return BoundSource(build(), build, set(refs), files, gone=gone, missing=missing, attach=attach)
 
 
 def bound_target(tracker: MemoryTracker, wrap=lambda target: target) -> BoundTarget:

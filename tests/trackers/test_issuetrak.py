@@ -47,6 +47,7 @@ from migrator.wire.client import HttpClient
 from tests.contract import Bytes, Expected, MemorySink, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, fetch, read_to_the_end
 from tests.contract.target import NASTY, BoundTarget, TargetContract, sha256
+from tests.support.attached import attach
 from tests.support.opened import closed_later
 from tests.support.parts import FULL, run_backup, run_load
 
@@ -132,6 +133,7 @@ class SourceBound(SourceContract):
                 missing=Entity(issue(99999)),
                 refused=lambda: source(sandbox.url, "wrong", **self.options),
                 unreachable=lambda: source(nowhere(), **self.options),
+                attach=lambda ref: attach(sandbox, int(ref.id)),
             )
 
     def gone(self, sandbox: IssuetrakSandbox) -> Attachment | None:
@@ -141,6 +143,12 @@ class SourceBound(SourceContract):
 
 class TestSource(SourceBound):
     world = WORLD
+
+
+class TestSourceWithDates(SourceBound):
+    world = WORLD
+    options = {"change_date": "LastModifiedDate"}  # noqa: RUF012
+    oddities = {"change_date": "LastModifiedDate"}  # noqa: RUF012
 
 
 class TestSourceInSmallPages(SourceBound):
@@ -1433,3 +1441,12 @@ async def test_teampulse_goes_to_issuetrak_exactly_once_in_spite_of_lost_answers
         authors = {author for author, _ in new.records.given.values()}
         assert "Ann Lee" in authors
         assert not authors & {"José Núñez"}
+
+
+async def test_an_issue_has_the_date_that_the_option_names():
+    async with IssuetrakSandbox(SMALL, change_date="ModifiedOn") as sandbox:
+        for name, dated in (("ModifiedOn", True), ("LastModifiedDate", False)):
+            page = await source(sandbox.url, change_date=name).read("issues", None)
+            assert {bool(entity.modified_at) for entity in page.ask} == {dated}
+        numbered = source(sandbox.url, change_date="ModifiedOn", issue_numbers="101-130")
+        assert all(entity.modified_at for entity in (await numbered.read("issues", None)).ask)

@@ -23,6 +23,12 @@ class TestMemorySourceWithoutSizes(SourceContract):
         return bound_source(MemoryTracker(reports_size=False))
 
 
+class TestMemorySourceWithDates(SourceContract):
+    @pytest.fixture
+    async def bound(self):
+        return bound_source(MemoryTracker(dates_changes=True))
+
+
 class TestMemoryTarget(TargetContract):
     @pytest.fixture
     async def bound(self):

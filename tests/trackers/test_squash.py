@@ -9,6 +9,7 @@ import json
 import shutil
 from collections import Counter
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -43,6 +44,7 @@ from migrator.wire.client import HttpClient
 from tests.contract import Bytes, Expected, MemorySink, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl, read_to_the_end
 from tests.contract.target import BoundTarget, TargetContract, sha256
+from tests.support.attached import attach
 from tests.support.opened import closed_later
 from tests.support.parts import PATIENCE, no_wait, rows, run_backup, run_load
 
@@ -107,6 +109,7 @@ def bound_source(sandbox: SquashSandbox, options: Options | None = None, **auth:
         missing=Entity(EntityRef("executions", "99999")),
         refused=lambda: source(sandbox, token="a.wrong.one"),
         unreachable=lambda: SquashSource(HttpClient(nowhere(), ADAPTER.signer({"token": "x"})), Options()),
+        attach=lambda ref: attach(sandbox, entity_of(sandbox, ref)),
     )
 
 
@@ -128,6 +131,11 @@ class SourceBound(SourceContract):
 
 class TestSource(SourceBound):
     world = WORLD
+
+
+class TestSourceWithDates(SourceBound):
+    world = WORLD
+    options = Options(change_dates=True)
 
 
 class TestSourceInSmallPages(SourceBound):
@@ -832,8 +840,8 @@ async def test_executions_that_are_null_are_asked_for():
 
 async def test_list_that_tells_no_files_of_anything_is_not_believed():
     class Mute(Records):
-        def node(self, node, *, whole):
-            found = super().node(node, whole=whole)
+        def node(self, node, *, whole, fields=""):
+            found = super().node(node, whole=whole, fields=fields)
             return found if whole else {**found, "attachments": []}
 
     async with composed(SMALL, records=Mute) as sandbox:
@@ -1492,3 +1500,35 @@ async def test_load_to_a_server_without_records_of_files_sends_each_file_once(tm
         assert len(sandbox.state.uploads) == len(ODD)
         [(failed,)] = rows(tmp_path, "SELECT count(*) FROM uploads WHERE status NOT IN ('uploaded', 'already_there')")
         assert failed == 0
+
+
+# --- dates of changes
+
+
+async def dates_of(sandbox: SquashSandbox, kind: str) -> set[str]:
+    done = await crawl(source(sandbox, Options(change_dates=True)))
+    return {entity.modified_at for _, _, page in done.steps for entity in page.ask if entity.ref.kind == kind}
+
+
+async def test_an_owner_that_was_never_changed_has_its_date_of_creation():
+    async with SquashSandbox(replace(SMALL, attachments=())) as sandbox:
+        assert await dates_of(sandbox, "test-cases") == {"2015-01-01T08:00:00.000+00:00"}
+
+
+async def test_kinds_whose_files_may_change_no_date_have_none():
+    async with SquashSandbox(SMALL) as sandbox:
+        dated = {kind for kind in OWNERS if await dates_of(sandbox, kind) - {""}}
+        assert dated == {"test-cases", "campaigns", "requirement-versions"}
+
+
+async def test_a_server_that_ignores_fields_gives_lists_without_dates():
+    async with SquashSandbox(SMALL, knows_fields=False) as sandbox:
+        assert await dates_of(sandbox, "test-cases") == {""}
+
+
+async def test_lists_are_asked_for_no_fields_without_the_option():
+    async with SquashSandbox(SMALL) as sandbox:
+        pages = [page for _, _, page in (await crawl(source(sandbox))).steps]
+        cases = [entity for page in pages for entity in page.ask if entity.ref.kind == "test-cases"]
+        assert cases
+        assert not any("last_modified_on" in (entity.raw or "") for entity in cases)

@@ -211,7 +211,7 @@ CHANGES = {
     "UPDATE settings SET key = 'manifesu' WHERE key = 'manifest'": ["E14"],
     "DELETE FROM uploads WHERE rowid = 1": ["E13"],
     "DELETE FROM blobs WHERE sha256 = (SELECT min(sha256) FROM blobs)": ["E13"],
-    "INSERT INTO entities SELECT 'Bug', 'x', '', '', NULL, NULL, NULL, 1, 1, 1": ["E14"],
+    "INSERT INTO entities SELECT 'Bug', 'x', '', '', NULL, NULL, NULL, 1, 1, 1, NULL": ["E14"],
     "INSERT INTO blobs VALUES ('00', 1, NULL)": ["E14"],
     "DROP TABLE uploads": ["E11"],
     "CREATE TABLE strange (id)": ["E11"],

@@ -25,6 +25,7 @@ from migrator.pipeline.backup.findings import Findings
 from migrator.pipeline.backup.recheck import Rechecker
 from migrator.pipeline.backup.recorder import Recorder
 from migrator.pipeline.backup.relocation import relocate
+from migrator.pipeline.backup.unchanged import UnchangedEntities, plan_crawl
 from migrator.pipeline.downloads import Downloader
 from migrator.pipeline.fetch_place import FetchPlace
 from migrator.pipeline.run import Job, RunContext, run_context
@@ -43,7 +44,8 @@ class BackupSettings:
 
     A partial `selection` has a crawl of its own, with its own checkpoints. `max_gone` is the share of the held files (0
     to 1) that may vanish from the source at once; None: all. `recheck` is the share of the stored files (0 to 1) that
-    is fetched again and compared.
+    is fetched again and compared. `full_every`, in seconds, is how often all entities are asked for their files, and
+    not only those that were changed; None: each time.
     """
 
     identity: str
@@ -53,6 +55,7 @@ class BackupSettings:
     selection: Selection = EVERYTHING
     max_gone: float | None = 0.2
     recheck: float = 0.0
+    full_every: float | None = None
 
 
 async def backup(
@@ -100,7 +103,8 @@ class _Backup(Job[BackupSummary]):
         )
         self._findings = Findings(progress)
         self._space = FreeSpace(archive.root)
-        self._crawl = Crawl(context.run, {})
+        self._crawl, self._context = Crawl(context.run, {}), context
+        self._unchanged: UnchangedEntities | None = None
         self._partial = settings.selection.partial
         self._selector = Selector(settings.selection, frozenset(settings.kinds))
         self._crawler = Crawler(
@@ -128,9 +132,21 @@ class _Backup(Job[BackupSummary]):
         """Resume the crawl under way, or start one."""
         kinds, selection = sorted(self._settings.kinds), self._settings.selection
         scope = repr((kinds, selection.key)) if self._partial else repr(kinds)
+        plan = None
+        if self._source.capabilities.dates_changes and not self._partial:
+            left_out, full_every = self._source.capabilities.left_out, self._settings.full_every
+            plan = plan_crawl(self._catalog.unchanged, scope, left_out, full_every)
+            scope = plan.scope
         self._crawl = self._catalog.crawl.begin(self._run, scope, kinds, partial=self._partial)
         self._selector.selected.update(self._catalog.crawl.selected_entities(self._crawl))
-        self._crawler.resume(self._crawl, self._catalog.crawl.failed_entities(self._crawl), partial=self._partial)
+        if plan is not None:
+            self._unchanged = UnchangedEntities(self._context, plan, self._crawl)
+        self._crawler.resume(
+            self._crawl,
+            self._catalog.crawl.failed_entities(self._crawl),
+            partial=self._partial,
+            unchanged=self._unchanged,
+        )
         self._catalog.runs.count_changes(self._run)
 
     @override
@@ -153,6 +169,7 @@ class _Backup(Job[BackupSummary]):
                 left_out=self._source.capabilities.left_out,
                 whole=not findings.unread,
                 max_gone=self._settings.max_gone,
+                full_crawl=self._unchanged.full_crawl(catalog.runs.started_at(start)) if self._unchanged else None,
             )
             findings.judge(catalog, self._crawl, self._settings.selection, self._settings.kinds, vanished)
             findings.warn(*self._fetcher.warnings)
@@ -170,6 +187,7 @@ class _Backup(Job[BackupSummary]):
             ),
             changes=catalog.runs.changes(),
             rechecked=self._rechecker.counts,
+            not_asked=self._unchanged.not_asked(self._settings.full_every) if self._unchanged else None,
             bytes=catalog.summaries.stored_bytes(self._run),
             warnings=tuple(findings.warnings),
             failures=tuple(map(Failure.of_row, failures)),

@@ -11,6 +11,7 @@ from migrator.model import Attachment, Cursor, Entity, Page, Status
 from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.findings import Findings
 from migrator.pipeline.backup.loop_detector import LoopDetector
+from migrator.pipeline.backup.unchanged import UnchangedEntities
 from migrator.pipeline.run import RunContext
 from migrator.ports import Source
 from migrator.progress import Progress
@@ -42,13 +43,20 @@ class Crawler:
         self._catalog, self._executor, self._run = context.catalog, context.executor, context.run
         self._crawl, self._failed = Crawl(context.run, {}), list[Entity]()
         self._partial = False
+        self._unchanged: UnchangedEntities | None = None
         self._page_slots = asyncio.Semaphore(PAGES_IN_FLIGHT)
         self._entity_slots = asyncio.Semaphore(downloads)
         self._in_progress: dict[str, Attachment] = {}  # and those that failed: no other page fetches them again
 
-    def resume(self, crawl: Crawl, failed: list[Entity], *, partial: bool) -> None:
-        """Set where the crawl stands, before it reads. `failed`: entities that an earlier run could not list."""
+    def resume(
+        self, crawl: Crawl, failed: list[Entity], *, partial: bool, unchanged: UnchangedEntities | None = None
+    ) -> None:
+        """Set where the crawl stands, before it reads. `failed`: entities that an earlier run could not list.
+
+        `unchanged` decides which entities need not be asked; None: all are, and nothing is recorded for later crawls.
+        """
         self._crawl, self._failed, self._partial = crawl, failed, partial
+        self._unchanged = unchanged
 
     async def read_all(self) -> None:
         """Read every listing to its end, or until the selection is exhausted.
@@ -91,14 +99,16 @@ class Crawler:
         """If the crawl ended early by a limit, ask for all files of the selected entities: not all were listed yet."""
         if self._selector.exhausted:
             selected = [Entity(ref) for ref in sorted(self._selector.selected, key=str)]
-            await self._list_and_fetch((), await self._ask(selected))
+            await self._ask_and_fetch(selected)
 
     async def _process(self, stream: str, page: Page, previous: asyncio.Task[None] | None) -> None:
         """Record a page and have its files fetched; its checkpoint comes after that of the `previous` page."""
         try:
+            entities = [entity for entity in page.ask if self._selector.may_select(entity.ref)]
+            if self._unchanged is not None:  # before the page is recorded, as that says that it was seen
+                entities = await self._unchanged.leave_out(entities)
             await self._list_and_fetch(page.entities, page.attachments)
-            if entities := [entity for entity in page.ask if self._selector.may_select(entity.ref)]:
-                await self._list_and_fetch((), await self._ask(entities))
+            await self._ask_and_fetch(entities)
             for unread in page.unread:
                 write = partial(self._catalog.crawl.record_entity_error, self._run, Entity(unread.ref), unread.reason)
                 await self._executor.call(write)
@@ -109,10 +119,20 @@ class Crawler:
         finally:
             self._page_slots.release()
 
-    async def _ask(self, entities: Sequence[Entity]) -> list[Attachment]:
+    async def _ask_and_fetch(self, entities: Sequence[Entity]) -> None:
+        """Ask for the attachments of these entities, record them, and have them fetched."""
+        if not entities:
+            return
+        dates = self._unchanged.dates_of(entities) if self._unchanged is not None else {}
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._attachments_of(entity)) for entity in entities]
-        return [attachment for task in tasks for attachment in task.result() or ()]
+        answers = [(entity.ref, task.result()) for entity, task in zip(entities, tasks, strict=True)]
+        files = [file for _, listed in answers for file in listed or ()]
+        await self._list_and_fetch((), files)
+        if self._unchanged is not None:
+            await self._unchanged.record(
+                (ref, dates[ref]) for ref, listed in answers if ref in dates and listed is not None
+            )
 
     async def _attachments_of(self, entity: Entity) -> tuple[Attachment, ...] | None:
         """The attachments of an entity; None, and the error is recorded, if they can't be listed."""

@@ -7,7 +7,7 @@ Beware: scripts rely on these names.
 
 from __future__ import annotations
 
-from migrator.pipeline.summary.backup import BackupSummary
+from migrator.pipeline.summary.backup import BackupSummary, NotAsked
 from migrator.pipeline.summary.base import (
     HIDDEN,
     OPTIONAL,
@@ -74,6 +74,7 @@ __all__ = [
     "MigrateSummary",
     "NightResult",
     "NightlySummary",
+    "NotAsked",
     "Notified",
     "OpenEntity",
     "Problem",

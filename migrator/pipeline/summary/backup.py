@@ -7,6 +7,18 @@ from dataclasses import dataclass, field
 from migrator.pipeline.summary.base import OPTIONAL, Failure, ItemsSummary
 
 
+@dataclass(frozen=True, slots=True)
+class NotAsked:
+    """The entities, of how many, that were not asked for their files, as they were not changed since.
+
+    From `full_from` on (ISO 8601, UTC), the next night asks all of them.
+    """
+
+    entities: int
+    of: int
+    full_from: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupSummary(ItemsSummary):
     """The summary of a backup. `attachments` counts files by outcome; `changes` is relative to the archive before.
@@ -21,6 +33,7 @@ class BackupSummary(ItemsSummary):
     attachments: dict[str, int]
     changes: dict[str, int]
     rechecked: dict[str, int] | None = field(default=None, metadata=OPTIONAL)
+    not_asked: NotAsked | None = field(default=None, metadata=OPTIONAL)
     bytes: int
     warnings: tuple[str, ...]
     accepted: tuple[Failure, ...] | None = field(default=None, metadata=OPTIONAL)

@@ -34,7 +34,7 @@ class IssuetrakSandbox(Sandbox):
         self.users: dict[str, bool] = {"Admin": True, self.user: True, **dict.fromkeys(PEOPLE, True)}
         """User ids, and whether they are active."""
         self.users["José Núñez"] = False
-        self.records = Records(self.state, self.auth)
+        self.records = Records(self.state, self.auth, self.quirks)
         self.reads = Reads(self, self.quirks, self.records, self.users)
         self.uploads = Uploads(self, self.quirks, self.auth, self.records, self.users)
 

@@ -35,6 +35,7 @@ class IssuetrakQuirks:
     tells_active: bool = True  # whether a user's record says if it is active
     answer: str = "bare"  # bare, quoted or object: how an upload's answer gives the new number
     too_large_status: int = 404  # 404 (IIS 404.13) or 413
+    change_date: str = ""  # the field of an issue with the date of its last change; the documented ones have none
     zip_bomb: bool = False  # the ZIP unpacks to more than it declares
 
 

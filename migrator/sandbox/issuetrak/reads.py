@@ -21,26 +21,31 @@ from migrator.sandbox.world import WorldAttachment, WorldEntity
 _UNLIMITED = 2147483647
 """The page size that lists of files give: they have no pages."""
 
+SUBMITTED = "2014-10-03T13:50:04.607"
+
 
 class Records:
     """The JSON of issues and attachments."""
 
-    def __init__(self, state: TrackerState, auth: SignatureAuth) -> None:
-        self._state, self._auth = state, auth
+    def __init__(self, state: TrackerState, auth: SignatureAuth, quirks: IssuetrakQuirks) -> None:
+        self._state, self._auth, self._quirks = state, auth, quirks
         self.given: dict[int, tuple[str, str]] = {}
         """Author and date of each uploaded attachment, as given in the upload."""
 
     def issue(self, entity: WorldEntity) -> dict[str, Any]:
         """An issue."""
+        changed_at = self._state.changed_at(entity.id)
+        date = changed_at.astimezone(UTC).replace(tzinfo=None).isoformat() if changed_at else SUBMITTED
         return {
             "ExtensionData": [],
             "Metadata": self.metadata(),
             "IssueNumber": entity.id,
             "Subject": entity.title,
             "Description": entity.text,
-            "SubmittedDate": "2014-10-03T13:50:04.607",
+            "SubmittedDate": SUBMITTED,
             "Status": "Open",
             "Notes": None,
+            **({self._quirks.change_date: date} if self._quirks.change_date else {}),
         }
 
     def attachment(self, file: WorldAttachment, *, content: bool = False) -> dict[str, Any]:

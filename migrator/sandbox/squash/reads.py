@@ -23,7 +23,7 @@ class Reads:
 
         async def answer(request: web.Request) -> web.StreamResponse:
             nodes = self._lookup.existing(self._tree.kinds[kind])
-            return self._pages.page(request, [self._records.item(node) for node in nodes])
+            return self._pages.page(request, [self._records.item(node, fields=_fields(request)) for node in nodes])
 
         return answer
 
@@ -33,7 +33,7 @@ class Reads:
         async def answer(request: web.Request) -> web.StreamResponse:
             node = self._lookup.node(kind, request)
             nodes = self._lookup.existing(self._tree.children(node, child_kind))
-            items = [self._records.item(child, key) for child in nodes]
+            items = [self._records.item(child, key, _fields(request)) for child in nodes]
             if child_kind == "test-steps":
                 items += self._records.other_steps(node)
             return self._pages.page(request, items, sorts=child_kind != "test-steps")
@@ -110,3 +110,7 @@ class Reads:
         plain = "".join(c if "!" <= c <= "~" and c not in '";\\' else "_" for c in file.name)
         headers = {"Content-Type": "application/octet-stream", "Content-Disposition": f"attachment; filename={plain}"}
         return await self._sandbox.send_file(request, file, headers)
+
+
+def _fields(request: web.Request) -> str:
+    return request.query.get("fields", "")

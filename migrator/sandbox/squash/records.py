@@ -14,6 +14,9 @@ from migrator.sandbox.squash.tree import CALL_STEPS, Node, Requirement, Tree
 from migrator.sandbox.squash.web import Item, SquashQuirks, href, not_found
 from migrator.sandbox.world import WorldAttachment
 
+DATED_KINDS = {"test-cases", "campaigns", "requirement-versions"}
+"""Kinds whose date changes with their files."""
+
 
 class Lookup:
     """What exists, and what a path names: 404 if that is not there, 403 if it is forbidden."""
@@ -81,14 +84,16 @@ class Records:
         files = self._state.attachments_of(node.entity_id)
         return [("attachments", file.id, self.file(file, whole=False)) for file in files]
 
-    def node(self, node: Node, *, whole: bool) -> dict[str, Any]:
-        """A node; an abbreviated record doesn't mention its files."""
+    def node(self, node: Node, *, whole: bool, fields: str = "") -> dict[str, Any]:
+        """A node; an abbreviated record mentions neither its files nor its dates, unless `fields` asks for those."""
         path = f"{node.kind}/{node.number}"
         record: dict[str, Any] = {"_type": self._tree.type_of(node), "id": node.number}
         if node.kind in {"test-steps", "execution-steps"}:
             record |= {"index": node.index, "action": node.text}
         else:
             record["name"] = node.title
+        asked = fields.split(",") if self._quirks.knows_fields else []
+        record |= {key: date for key, date in self._dates(node).items() if whole or key in asked}
         links = {"self": href(path)}
         if whole or node.kind in self._quirks.embeds_files:
             links |= {} if node.kind.endswith("-steps") else {"attachments": href(f"{path}/attachments")}
@@ -97,14 +102,24 @@ class Records:
                 record["attachments"] = [self.file(file, whole=self._quirks.full_files) for file in files]
         return {**record, "_links": links}
 
-    def item(self, node: Node, key: str = "") -> Item:
+    def _dates(self, node: Node) -> dict[str, str | None]:
+        """When a node was created and last changed, if its kind has such dates."""
+        if node.kind in {"projects", "test-steps"}:
+            return {}
+        changed_at = self._state.changed_at(node.entity_id) if node.kind in DATED_KINDS else None
+        return {
+            "created_on": "2015-01-01T08:00:00.000+00:00",
+            "last_modified_on": changed_at.strftime("%Y-%m-%dT%H:%M:%S.000+00:00") if changed_at else None,
+        }
+
+    def item(self, node: Node, key: str = "", fields: str = "") -> Item:
         """A node in a list; one that may not be read appears by its number only."""
         key = key or node.kind
         if self._lookup.is_forbidden(node):
             kind = node.kind.removesuffix("s")
             placeholder = {"_type": "unauthorized-resource", "resource_type": kind, "resource_id": node.number}
             return key, node.number, placeholder
-        record = self.node(node, whole=False)
+        record = self.node(node, whole=False, fields=fields)
         if record["_type"] == "project-template":
             key = "project-templates"
         return key, node.number, record

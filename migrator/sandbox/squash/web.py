@@ -42,6 +42,7 @@ class SquashQuirks:
     untold: Collection[str] = ()  # kinds that don't mention their files
     lists_files: bool = False  # GET on `/{owner}/{id}/attachments` works (undocumented)
     item_path: str = "iteration-test-plan-items"  # since 14: test-plan-items
+    knows_fields: bool = True  # lists obey `fields`
     embeds_executions: bool = True
     old_dates: bool = False  # +0000 for +00:00
     whitelist: Collection[str] | None = None

@@ -1,9 +1,9 @@
 """The SQLite database of an archive: entities, attachments, blobs, runs, checkpoints, uploads.
 
-It has a part for each subject, on one shared `CatalogDatabase`: jobs write `catalog.crawl`, `catalog.rechecks` and
-`catalog.uploads` as they go; `runs`, `settings`, `entities`, `files` and `blobs` answer questions; `summaries` and
-`exports` read for output; `snapshots` and `pruning` keep and forget what the source held; `accepted` has the failures
-that a person accepts.
+It has a part for each subject, on one shared `CatalogDatabase`: jobs write `catalog.crawl`, `catalog.unchanged`,
+`catalog.rechecks` and `catalog.uploads` as they go; `runs`, `settings`, `entities`, `files` and `blobs` answer
+questions; `summaries` and `exports` read for output; `snapshots` and `pruning` keep and forget what the source held;
+`accepted` has the failures that a person accepts.
 
 Every method is one transaction, so a kill between two calls leaves a state that the next run understands. The caller
 chooses the order: bytes before rows, rows before the checkpoint.
@@ -32,6 +32,7 @@ from migrator.store.catalog.runs import Runs
 from migrator.store.catalog.settings import Settings
 from migrator.store.catalog.snapshots import Snapshots
 from migrator.store.catalog.summaries import Summaries
+from migrator.store.catalog.unchanged import UnchangedRecords
 from migrator.store.catalog.uploads import UploadRecords
 
 __all__ = ["Catalog", "opened_to_read", "sqlite_errors"]
@@ -49,6 +50,7 @@ class Catalog:
         self.crawl = CrawlRecords(database)
         self.uploads = UploadRecords(database)
         self.rechecks = Rechecks(database)
+        self.unchanged = UnchangedRecords(database)
         self.accepted = AcceptedFailures(database)
         self.runs = Runs(database)
         self.snapshots = Snapshots(database)

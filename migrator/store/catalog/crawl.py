@@ -19,6 +19,7 @@ from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.rows import COLUMNS, attachment_from, row_of, statements_for
 from migrator.store.catalog.scope import kinds_condition
 from migrator.store.catalog.settings import Settings
+from migrator.store.catalog.unchanged import FullCrawl, record_full_crawl
 from migrator.store.schema import checkpoint_checksum
 
 _ENTITIES = """
@@ -257,13 +258,15 @@ class CrawlRecords(CatalogPart):
         left_out: Sequence[str] = (),
         whole: bool = True,
         max_gone: float | None = None,
+        full_crawl: FullCrawl | None = None,
     ) -> Vanished:
         """Finish the crawl: the next backup starts a new one, and files that this one did not see are marked gone.
 
         Only files of these `kinds` were looked for (all kinds if empty), except those `left_out`. Nothing is marked
         gone if the files of some entity could not be listed, or if the crawl is not `whole` for another reason, because
         the files may still be there; nor if too many would go: more than FEW_GONE_FILES, and more than the share
-        `max_gone` of the files held as present. A partial crawl marks nothing gone.
+        `max_gone` of the files held as present. A partial crawl marks nothing gone. `full_crawl` is recorded for the
+        next crawl.
         """
         with self._database.transaction():
             unlisted = self._db.execute(
@@ -282,6 +285,8 @@ class CrawlRecords(CatalogPart):
                 )
             if complete and vanished.believed:
                 forget_deleted(self._db, crawl.start, of_kinds, values)
+            if not crawl.partial:
+                record_full_crawl(self._db, full_crawl)
             self._drop_checkpoints(partial=crawl.partial)
         return vanished
 

@@ -120,6 +120,11 @@ class Runs(CatalogPart):
         latest = takewhile(lambda row: row[0] == RunStatus.FAILED, rows)
         return [FailedRun(started_at, message or "") for _, started_at, message in latest]
 
+    def started_at(self, run: int) -> str:
+        """When a run started (ISO 8601, UTC); empty if there is no such run."""
+        row = self._db.execute("SELECT started_at FROM runs WHERE run_id = ?", [run]).fetchone()
+        return str(row[0]) if row else ""
+
     def is_load(self, run: int) -> bool:
         """Whether this is the id of a load."""
         row = self._db.execute("SELECT 1 FROM runs WHERE run_id = ? AND command = 'load'", [run]).fetchone()

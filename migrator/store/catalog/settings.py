@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from migrator.errors import ConfigError
 from migrator.store.catalog.part import CatalogPart
+from migrator.store.catalog.unchanged import record_full_crawl
 
 
 class Settings(CatalogPart):
@@ -41,10 +42,12 @@ class Settings(CatalogPart):
     def move_source(self, old: str, new: str) -> None:
         """Rename this archive's source from `old` to `new`, completely or not at all. Repeating it is harmless.
 
-        A crawl under way starts again, because its rows may contain old addresses; stored files stay.
+        A crawl under way starts again, because its rows may contain old addresses; stored files stay. The next crawl
+        asks every entity.
         """
         with self._database.transaction():
             self._db.execute("UPDATE settings SET value = ? WHERE key = 'source' AND value = ?", [new, old])
+            record_full_crawl(self._db, None)
             start = self._db.execute("SELECT min(run_id) FROM checkpoints").fetchone()[0]
             if start is not None:
                 self._database.journal_seen(start)

@@ -25,7 +25,7 @@ MIGRATIONS = "_sqlite_migrations"
 SEEN_COLUMN = "last_run"
 OUTCOME_COLUMNS = {
     "attachments": {"sha256", "status", "error", "stored_run", "warning", "changed_run"},
-    "entities": {"error", "note", "changed_run"},
+    "entities": {"error", "note", "changed_run", "files_as_of"},
 }
 """Columns that often change without the others; such a change is written without the rest of the row."""
 PRESENT = {"attachments": "status != 'gone'", "entities": "changed_run IS NOT NULL"}

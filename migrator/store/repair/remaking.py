@@ -17,6 +17,7 @@ from migrator.store import disk
 from migrator.store.disk import disk_errors
 from migrator.store.journal import manifest, record_position, replay
 from migrator.store.layout import CATALOG, JOURNAL, NEW_CATALOG, name_for_damaged
+from migrator.store.schema import FULL_CRAWL_KEY
 
 SUFFIXES = ("", "-wal", "-shm", "-journal")
 """Of the catalog, and of the files that SQLite keeps beside it."""
@@ -25,6 +26,7 @@ SUFFIXES = ("", "-wal", "-shm", "-journal")
 def remake(root: Path) -> list[str]:
     """Rebuild the catalog; returns which parts of the manifest were damaged. The old catalog is kept under a new name.
 
+    If parts were damaged, the next crawl asks every entity, because they may have said that one has to be asked.
     The caller holds the archive's lock and has no catalog open. `ArchiveDamagedError` if there is no manifest.
     """
     path, fresh = manifest.path_in(root), root / NEW_CATALOG
@@ -49,6 +51,8 @@ def _made(path: Path, fresh: Path) -> list[str]:
     except ValueError as error:
         raise ArchiveDamagedError(f"{JOURNAL}: {error}") from error
     with closing(result.db):
+        if result.damage:
+            result.db.execute("DELETE FROM settings WHERE key = ?", [FULL_CRAWL_KEY])
         record_position(result.db, "E21" if result.damage else result.end)
         result.db.execute("PRAGMA journal_mode = WAL")  # like every catalog; closing it removes the files beside it
     return result.damage

@@ -47,6 +47,8 @@ class Options:
     issue_numbers   source: "1-5000" reads these numbers one by one, for servers that refuse `issues/search`
     page_size       source: issues on a page of `issues/search`, 20 at least
     list_route      the spelling of the route of an issue's files, "issuenumber" or "issue"; left out: both are tried
+    change_date     source: the field of an issue with the date of its last change, if this server's issues have one
+                    that a new or deleted file changes, too; `[nightly] full_every` needs it
     zip             source: true fetches issues with many small files as one ZIP each
     created_by      target: the user for files whose author is unknown or inactive there
     keep_author     target: false gives every file to `created_by`
@@ -57,6 +59,7 @@ class Options:
     issue_numbers: str = ""
     page_size: int = 100
     list_route: str = ""
+    change_date: str = ""
     zip: bool = False
     created_by: str = ""
     keep_author: bool = True

@@ -25,7 +25,12 @@ class IssuetrakSource(Issuetrak, Source):
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
-        self.capabilities = replace(self.capabilities, reports_size=False, fetches_alone=not options.zip)
+        self.capabilities = replace(
+            self.capabilities,
+            reports_size=False,
+            fetches_alone=not options.zip,
+            dates_changes=bool(options.change_date),
+        )
         self._zips = ZipBatches(self._zip)
         self._numbered = IssueRange(KIND, options.issue_numbers, self._issue, self._entity)
 
@@ -103,4 +108,5 @@ class IssuetrakSource(Issuetrak, Source):
 
     def _entity(self, issue: Mapping[str, Any]) -> Entity:
         ref = EntityRef(KIND, str(number_in(issue, "IssueNumber")))
-        return Entity(ref, text(issue.get("Subject")), str(self._http.base), without_query_date(issue))
+        date = text(issue.get(self._options.change_date)) if self._options.change_date else ""
+        return Entity(ref, text(issue.get("Subject")), str(self._http.base), without_query_date(issue), date)

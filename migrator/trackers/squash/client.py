@@ -54,12 +54,14 @@ class Options:
 
     page_size       items on a page of a listing; the server may return fewer
     project_files   "read", or "skip" for an account that is no administrator and so may not read projects themselves
+    change_dates    source: true asks lists for the dates of changes, as `[nightly] full_every` needs them
     untold          source: an owner whose record doesn't mention files: "report" it as not read, or "ignore" it
     extension       target: the extension for names without one; the server's whitelist must allow it
     """
 
     page_size: int = 100
     project_files: Literal["read", "skip"] = "read"
+    change_dates: bool = False
     untold: Literal["report", "ignore"] = "report"
     extension: str = "bin"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from typing_extensions import override
 
 from migrator.errors import NotExposedError
@@ -17,8 +19,15 @@ class SquashSource(SquashTM, Source):
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
-        projects = options.project_files == "read"
-        self._tree = OwnerTree(self._get, self._records, f"{http.base}/{API}", options.page_size, projects=projects)
+        self.capabilities = replace(self.capabilities, dates_changes=options.change_dates)
+        self._tree = OwnerTree(
+            self._get,
+            self._records,
+            f"{http.base}/{API}",
+            options.page_size,
+            projects=options.project_files == "read",
+            dates=options.change_dates,
+        )
 
     @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:

@@ -24,7 +24,7 @@ from migrator.errors import (
     UnexpectedBodyError,
 )
 from migrator.model import Cursor, Entity, EntityRef, Page, Unread
-from migrator.trackers.lenient import raw_json, text
+from migrator.trackers.lenient import iso_date, raw_json, text
 from migrator.trackers.listing import Items
 from migrator.trackers.squash.hal import Get, PageStep, decode, encode, number_of, read_page
 from migrator.trackers.squash.records import PLANS, STREAMS, Records, listing
@@ -46,6 +46,10 @@ KIND_OF = {
     "test-plan": "executions",
 }
 """The kind of the items of a listing, where the two have different names."""
+DATED_KINDS = frozenset({"test-cases", "campaigns", "requirement-versions"})
+"""Kinds of which each version that dates its changes gives an owner a new date when a file is added or deleted."""
+FIELDS = "name,created_on,last_modified_on"
+"""The fields that lists of these kinds are asked for; by themselves, they show no dates."""
 UNAUTHORIZED = "unauthorized-resource"
 STEPS_PER_PAGE = 8
 """Steps that are taken at once for one page of a stream."""
@@ -66,11 +70,14 @@ class StepResult:
 
 
 class OwnerTree:
-    """The owners of one server. `view` is its address for people; `projects`: their files are read, too."""
+    """The owners of one server. `view` is its address for people; `projects`: their files are read, too.
 
-    def __init__(self, get: Get, records: Records, view: str, page_size: int, *, projects: bool) -> None:
+    `dates`: owners have the dates of their changes, as far as the server gives them.
+    """
+
+    def __init__(self, get: Get, records: Records, view: str, page_size: int, *, projects: bool, dates: bool) -> None:
         self._get, self._records, self._view, self._page_size = get, records, view, page_size
-        self._projects = projects
+        self._projects, self._dates = projects, dates
         self._kinds_with_files: set[str] = set()
         self._failures: Counter[str] = Counter()
         self._short_answers: Counter[str] = Counter()
@@ -163,7 +170,11 @@ class OwnerTree:
     async def _page(self, step: PageStep, reasons: list[str], *, short: bool = False) -> tuple[Items, PageStep | None]:
         if step.path.startswith("plan/"):
             return await self._records.executions(step, reasons, short=short)
-        return await read_page(self._get, step, reasons, short=short)
+        return await read_page(self._get_list, step, reasons, short=short)
+
+    async def _get_list(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+        dated = self._dates and path.rpartition("/")[2] in DATED_KINDS
+        return await self._get(path, {**query, "fields": FIELDS} if dated else query)
 
     def _classified(self, items: Iterable[Mapping[str, Any]], listing_name: str) -> StepResult:
         """The items of a listing as owners, further steps, or entities that stand for unreadable items."""
@@ -203,7 +214,8 @@ class OwnerTree:
 
     def _entity(self, item: Mapping[str, Any], kind: str) -> Entity:
         ref = EntityRef(kind, str(number_of(item)))
-        return Entity(ref, text(item.get("name")), f"{self._view}/{kind}/{ref.id}", raw_json(item))
+        date = change_date(item) if self._dates and kind in DATED_KINDS else ""
+        return Entity(ref, text(item.get("name")), f"{self._view}/{kind}/{ref.id}", raw_json(item), date)
 
 
 def listing_of(step: PageStep) -> str:
@@ -240,6 +252,15 @@ def unreadable_item(item: Mapping[str, Any], listing_name: str) -> Entity:
     kind, number = f"{text(item.get('resource_type'))}s", str(number_of(item))
     known = kind in KINDS
     return Entity(EntityRef(kind, number) if known else unreadable_ref(f"{listing_name}/{number}", listing_name))
+
+
+def change_date(item: Mapping[str, Any]) -> str:
+    """The date of an owner's last change; an owner that was never changed has only that of its creation."""
+    if "last_modified_on" not in item:
+        return ""
+    return iso_date(item["last_modified_on"]) or (
+        iso_date(item.get("created_on")) if item["last_modified_on"] is None else ""
+    )
 
 
 def carries_files(item: Mapping[str, Any], listing_name: str) -> bool:
