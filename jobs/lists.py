@@ -110,10 +110,11 @@ def print_general_failures(out: Console, failures: Iterable[Failure]) -> list[Fa
 
 
 def print_altered(out: Console, summary: LoadSummary | RestoreSummary) -> None:
-    """Files that arrived, but that the target altered."""
+    """Files that arrived, but that the tracker altered."""
     altered = summary.altered or ()
     if altered:
-        out.print(Text(f"{len(altered)} files have arrived, and the target altered them", "yellow"))
+        side = "source" if isinstance(summary, RestoreSummary) else "target"
+        out.print(Text(f"{len(altered)} files have arrived, and the {side} altered them", "yellow"))
     print_first(out, [f"{_file_name(upload)}: {_alteration(upload.how)}" for upload in altered])
 
 

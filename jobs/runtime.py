@@ -7,13 +7,15 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from migrator.errors import ConfigError
+from migrator.errors import AuthError, ConfigError, ItemFailedError, MigratorError, TrackerUnreachableError
+from migrator.jobs.event_loop import event_loop
 from migrator.jobs.signals import active_signals, interrupt_on_signals
 from migrator.jobs.terminal import leave_terminal, tell
+from migrator.pipeline.run import error_record
 from migrator.pipeline.snapshots import view_at
 from migrator.store import (
     CATALOG,
@@ -21,7 +23,6 @@ from migrator.store import (
     Archive,
     ArchiveLock,
     Catalog,
-    Scribe,
     disk_errors,
     is_archive,
     require_descriptors,
@@ -43,7 +44,7 @@ def run_job(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
     A job that does not end within STOP_SECONDS of the first signal is cancelled, which raises `KeyboardInterrupt`.
     """
     require_descriptors(OPEN_FILES)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=event_loop()) as runner:
         try:
             return runner.run(_with_signals(job))
         except asyncio.CancelledError:
@@ -87,12 +88,39 @@ async def cancel_on_stop(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T
         await asyncio.wait({task, stopping})
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+@contextmanager
+def failure_recorded(command: str, catalog: Catalog) -> Iterator[None]:
+    """Around a login: a tracker that refuses it or isn't reached leaves a failed run, so that `status` shows it."""
     try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
+        yield
+    except (AuthError, TrackerUnreachableError, ItemFailedError) as error:
+        with suppress(MigratorError):  # the error being raised says more than an archive that can't record it
+            _record_failure(command, catalog, error)
+        raise
+
+
+@contextmanager
+def failure_recorded_in(root: Path, command: str) -> Iterator[None]:
+    """The same for an archive that isn't held yet. Where there is none, none is made, and nothing is recorded.
+
+    Beware: so a first backup that is refused leaves no trace. An archive without a source would be one that later
+    commands can't tell from a lost one.
+    """
+    try:
+        yield
+    except (AuthError, TrackerUnreachableError, ItemFailedError) as error:
+        if is_archive(root):
+            with (
+                suppress(MigratorError),  # such as another run that holds it
+                held_archive(root, command) as (_, catalog),
+            ):
+                _record_failure(command, catalog, error)
+        raise
+
+
+def _record_failure(command: str, catalog: Catalog, error: MigratorError) -> None:
+    catalog.ensure_journal()  # before a run is added: a catalog older than its journal must not look like a newer one
+    catalog.runs.record_failure(command, error_record(error))
 
 
 @contextmanager
@@ -131,7 +159,7 @@ def held_folder(root: Path, command: str, *, create: bool = False, reads: bool =
         return
     with disk_errors(str(root)):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with ArchiveLock(root, command) as lock, closing(Scribe(root, lock.handles)) as scribe:
-        archive = Archive(root, scribe)
+    with ArchiveLock(root, command) as lock:
+        archive = Archive(root, lock.handles)
         archive.prepare()
         yield archive

@@ -18,7 +18,7 @@ def print_status(out: Console, summary: StatusSummary) -> None:
     """The answer first, then what is damaged, what there is, the runs, and what failed."""
     totals = summary.totals
     if health := summary.health:
-        out.print(Text(health.answer, _VERDICTS[health.verdict]))
+        out.print(shown(health.answer, _VERDICTS[health.verdict]))
     if summary.problems:
         out.print(Text(f"damaged: {counted(len(summary.problems), 'problem')}", "red"))
         print_problems(out, summary.problems)

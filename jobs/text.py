@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterable
 from datetime import datetime
 
 from rich.console import Console
@@ -257,9 +258,16 @@ def _print_check(out: Console, summary: CheckSummary) -> None:
     for side, checked in (("source", summary.source), ("target", summary.target)):
         if isinstance(checked, CheckedSide):
             out.print(f"{side}: {checked.tracker}")
-            for check in checked.checks:
-                out.print("  ", _mark(check), " ", shown(f"{check.check}: {check.detail}"), sep="")
+            _print_checks(out, checked.checks)
+    if summary.nightly:
+        out.print("nightly:")
+        _print_checks(out, summary.nightly)
     print_headline(out, summary)
+
+
+def _print_checks(out: Console, checks: Iterable[Check]) -> None:
+    for check in checks:
+        out.print("  ", _mark(check), " ", shown(f"{check.check}: {check.detail}"), sep="")
 
 
 def _print_demo(out: Console, summary: DemoSummary) -> None:

@@ -209,6 +209,7 @@ class Upload:
     sent_name, sent_at   name and time (ISO 8601, UTC) of the last time it was sent
     accepted   the target accepted it, and no listing has shown it yet
     altered    what the target changed in it
+    blob_now   the blob that the source has of it now; `blob` is what was sent, if that is in doubt
     """
 
     attachment: Attachment
@@ -227,6 +228,7 @@ class Upload:
     sent_at: str = ""
     accepted: bool = False
     altered: Altered = field(default_factory=dict)
+    blob_now: Blob | None = None
 
     @property
     def size_there(self) -> int:

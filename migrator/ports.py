@@ -41,6 +41,8 @@ class Capabilities:
     name_encoding       how names are measured: utf-8, or utf-16-le where the limit is in (Windows) characters
     creates             a target can create entities
     deletes             a target can delete a file
+    fetches_alone       a source can download any file without what it learnt when it listed them, so another process
+                        can do it as well
     max_attachment_bytes    the largest file that a target accepts; None if that isn't known
     """
 
@@ -58,6 +60,7 @@ class Capabilities:
     max_name_bytes: int = 255
     name_encoding: str = "utf-8"
     deletes: bool = False
+    fetches_alone: bool = True
     max_attachment_bytes: int | None = None
 
     def refuses(self, draft: Draft) -> str | None:
@@ -164,7 +167,11 @@ class Source(Tracker, Protocol):
 
     @abstractmethod
     async def download(self, attachment: Attachment, sink: Sink) -> None:
-        """Write the whole file to the sink, once and in constant memory."""
+        """Write the whole file to the sink, once and in constant memory.
+
+        Of the attachment, a fetch worker gets what tells it apart and describes its bytes: id, owner, comment, name,
+        size, media type and locator.
+        """
 
 
 class Target(Tracker, Protocol):

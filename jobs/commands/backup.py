@@ -94,7 +94,8 @@ async def run_backup(
     """Log in, lock the archive, back up; `moved_from` is the tracker's previous address, `recheck` the share of the
     stored files that is fetched again, `full_every` the seconds after which unchanged entities are asked, too.
     """
-    from migrator.jobs.runtime import cancel_on_stop, held_archive
+    from migrator.jobs.fetching import fetch_place
+    from migrator.jobs.runtime import cancel_on_stop, failure_recorded, failure_recorded_in, held_archive
     from migrator.jobs.wiring import wire_source
     from migrator.pipeline.backup import BackupSettings, backup, relocate
     from migrator.selection import EVERYTHING, require_known_kinds
@@ -108,7 +109,8 @@ async def run_backup(
     require_known_kinds(selection.kinds, known, "--kind")
     require_known_kinds([ref.kind for ref in selection.entities if ref.kind], known, "--entity")
     try:
-        output.note(f"source: {await cancel_on_stop(source.tracker.check(), stop)}")
+        with failure_recorded_in(configuration.archive, "backup"):
+            output.note(f"source: {await cancel_on_stop(source.tracker.check(), stop)}")
         settings = BackupSettings(
             source.identity,
             section.kinds,
@@ -126,8 +128,12 @@ async def run_backup(
             if moved_from:
                 old = f"{section.tracker} {moved_from}"
                 relocation = relocate(source.tracker, catalog, old, source.identity)
-                progress.note(await cancel_on_stop(relocation, stop))
-            summary = await backup(source.tracker, archive, catalog, settings, progress=progress, stop=stop)
+                with failure_recorded("backup", catalog):
+                    progress.note(await cancel_on_stop(relocation, stop))
+            place = fetch_place(source)
+            summary = await backup(
+                source.tracker, archive, catalog, settings, progress=progress, stop=stop, place=place
+            )
     finally:
         await source.tracker.close()
     for warning in summary.warnings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ def command(output: Output, /, *, config: Path) -> CheckSummary:
 
     Reports what will work (ok), what will not (FAIL, exit status 3) and what works but is odd (warn). Refused
     credentials or a tracker that doesn't answer end it with status 4.
+
+    The addresses of [notify] and the folders of the files of [nightly] are looked at too; nothing is sent.
     """
     from migrator.config import read_configuration
     from migrator.jobs.runtime import cancel_on_stop, run_job
@@ -33,11 +36,14 @@ def command(output: Output, /, *, config: Path) -> CheckSummary:
 
 
 async def _check(configuration: Configuration, output: Output) -> CheckSummary:
+    from migrator.jobs.nightly import check_nights
+
     source = await _check_source(configuration, output)
     target = await _check_target(configuration, output) if configuration.settings.target else None
-    works = all(check.ok for side in (source, target) if side for check in side.checks)
-    status = RunStatus.COMPLETE if works else RunStatus.INCOMPLETE
-    return CheckSummary(status=status, source=source, target=target or {})
+    nightly = await asyncio.to_thread(check_nights, configuration)
+    checks = [*nightly, *(check for side in (source, target) if side for check in side.checks)]
+    status = RunStatus.COMPLETE if all(check.ok for check in checks) else RunStatus.INCOMPLETE
+    return CheckSummary(status=status, source=source, target=target or {}, nightly=tuple(nightly) or None)
 
 
 async def _check_source(configuration: Configuration, output: Output) -> CheckedSide:

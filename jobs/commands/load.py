@@ -117,7 +117,7 @@ async def run_load(
     at: str = "",
 ) -> LoadSummary:
     """Read the mapping, lock the archive, log in, load, and warn of what was left out."""
-    from migrator.jobs.runtime import cancel_on_stop, held_archive
+    from migrator.jobs.runtime import cancel_on_stop, failure_recorded, held_archive
     from migrator.jobs.wiring import mapping_rows, target_section, wire_target
     from migrator.mapping import add_rows
     from migrator.pipeline.load import LoadSettings, load
@@ -148,7 +148,8 @@ async def run_load(
     try:
         with held_archive(configuration.archive, "load") as (archive, catalog):
             view_at(catalog, at)
-            output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
+            with failure_recorded("load", catalog):
+                output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
             with output.progress("load") as progress:
                 summary = await load(target.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
@@ -168,7 +169,7 @@ async def _delete_at_former(
     configuration: Configuration, summary: LoadSummary, output: Output, stop: asyncio.Event, *, dry_run: bool
 ) -> LoadSummary:
     """Delete files at former entities that have arrived at the new ones; `moved` in the summary counts them."""
-    from migrator.jobs.runtime import cancel_on_stop, held_archive
+    from migrator.jobs.runtime import cancel_on_stop, failure_recorded, held_archive
     from migrator.jobs.wiring import wire_target
     from migrator.pipeline.load import deletable
     from migrator.pipeline.rollback import RollbackSettings, rollback
@@ -178,7 +179,8 @@ async def _delete_at_former(
     settings = RollbackSettings(target.identity, None, uploads, dry_run=dry_run, only=only)
     try:
         with held_archive(configuration.archive, "load") as (_, catalog):
-            await cancel_on_stop(target.tracker.check(), stop)
+            with failure_recorded("load", catalog):
+                await cancel_on_stop(target.tracker.check(), stop)
             with output.progress("move") as progress:
                 deleted = await rollback(target.tracker, catalog, settings, progress=progress, stop=stop)
     finally:

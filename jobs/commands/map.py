@@ -39,7 +39,7 @@ def command(output: Output, /, *, config: Path) -> MapSummary:
 
 
 async def _map(configuration: Configuration, output: Output) -> MapSummary:
-    from migrator.jobs.runtime import held_archive
+    from migrator.jobs.runtime import failure_recorded, held_archive
     from migrator.jobs.wiring import wire_target_listing
     from migrator.mapping import add_rows, parse_rule, read_mapping, replace_file
     from migrator.pipeline.map import MapSettings, open_rows, propose
@@ -51,7 +51,8 @@ async def _map(configuration: Configuration, output: Output) -> MapSummary:
     settings = MapSettings(rules, read_mapping(path, may_be_missing=True), lambda rows: add_rows(path, rows))
     try:
         with held_archive(configuration.archive, "map") as (_, catalog):
-            output.note(f"target: {await target.tracker.check()}")
+            with failure_recorded("map", catalog):
+                output.note(f"target: {await target.tracker.check()}")
             with output.progress("map") as progress:
                 summary = await propose(target.tracker, catalog, settings, progress=progress)
     finally:

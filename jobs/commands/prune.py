@@ -53,7 +53,8 @@ def command(
     so does what a load has sent or has yet to send.
 
     What goes is gone for good: files that the source deleted, and earlier contents, that only forgotten snapshots held.
-    That includes what was deleted at the source before the archive's first snapshot.
+    That includes what was deleted at the source before the archive's first snapshot. A restore can put back only what a
+    kept snapshot holds, so keep snapshots for as long as it may take until somebody misses a file.
     """
     from migrator.config import read_configuration
     from migrator.pipeline.prune import Retention

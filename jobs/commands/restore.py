@@ -63,7 +63,7 @@ async def run_restore(
     dry_run: bool = False,
 ) -> RestoreSummary:
     """Log in, hold the archive, restore."""
-    from migrator.jobs.runtime import cancel_on_stop, held_archive
+    from migrator.jobs.runtime import cancel_on_stop, failure_recorded, held_archive
     from migrator.jobs.wiring import own_target, wire_restore
     from migrator.pipeline.restore import RestoreSettings, restore
     from migrator.pipeline.snapshots import snapshot_at
@@ -88,7 +88,8 @@ async def run_restore(
             catalog.settings.require_source(source.identity)
             if not catalog.snapshots.all():
                 output.warn("this archive has no snapshot yet; a complete backup makes one")
-            output.note(f"source: {await cancel_on_stop(source.tracker.check(), stop)}")
+            with failure_recorded("restore", catalog):
+                output.note(f"source: {await cancel_on_stop(source.tracker.check(), stop)}")
             with output.progress("restore") as progress:
                 summary = await restore(source.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:

@@ -56,7 +56,7 @@ async def run_rollback(
     configuration: Configuration, output: Output, stop: asyncio.Event, load: int | None = None, *, dry_run: bool = False
 ) -> RollbackSummary:
     """Log in, lock the archive, roll back one load, or all into this target."""
-    from migrator.jobs.runtime import cancel_on_stop, held_archive
+    from migrator.jobs.runtime import cancel_on_stop, failure_recorded, held_archive
     from migrator.jobs.wiring import wire_target
     from migrator.pipeline.rollback import NO_DELETE, RollbackSettings, rollback
 
@@ -66,7 +66,8 @@ async def run_rollback(
     settings = RollbackSettings(target.identity, load, configuration.settings.limits.uploads, dry_run=dry_run)
     try:
         with held_archive(configuration.archive, "rollback") as (_, catalog):
-            output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
+            with failure_recorded("rollback", catalog):
+                output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
             if not target.tracker.capabilities.deletes:
                 output.note(f"warning: {NO_DELETE}; what a load put there is listed")
             with output.progress("rollback") as progress:

@@ -1,6 +1,7 @@
 """A night: for each configuration backup, sample of verify, prune, report, metrics, and a message to those who ask."""
 
+from migrator.jobs.nightly.checks import check_nights
 from migrator.jobs.nightly.nights import run_nights
 from migrator.jobs.nightly.text import print_nightly
 
-__all__ = ["print_nightly", "run_nights"]
+__all__ = ["check_nights", "print_nightly", "run_nights"]

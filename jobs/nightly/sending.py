@@ -37,6 +37,8 @@ ANSWER_SECONDS = 8.0
 """How long a pinged server may be silent."""
 PING_ATTEMPTS = 2
 MIN_SECRET_CHARACTERS = 4
+UNKNOWN_ADDRESS = "this is no address that Apprise knows"
+NO_WEB_ADDRESS = "not an http or https address"
 WITHOUT_APPRISE = "Apprise is not installed: pip install 'tracker-migrator[notify]'"
 
 
@@ -79,6 +81,22 @@ class Notifier:
         return Notified(key, not reason, reason or None)
 
 
+def problem_of_address(url: str) -> str:
+    """Why Apprise can't send to this address, or nothing. Sends nothing."""
+    try:
+        from apprise import Apprise
+    except ImportError:
+        return WITHOUT_APPRISE
+    with _Log():
+        return "" if Apprise().add(url) else UNKNOWN_ADDRESS
+
+
+def problem_of_ping(url: str) -> str:
+    """Why this address can't be pinged, or nothing. Sends nothing."""
+    parts = urlsplit(url)
+    return "" if parts.scheme in {"http", "https"} and parts.hostname else NO_WEB_ADDRESS
+
+
 def _send(url: str, message: Message) -> str:
     try:
         from apprise import Apprise, NotifyFormat, NotifyType
@@ -89,7 +107,7 @@ def _send(url: str, message: Message) -> str:
     with log:
         receiver = Apprise()
         if not receiver.add(url):
-            return "this is no address that Apprise knows"
+            return UNKNOWN_ADDRESS
         if receiver.notify(body=message.body, title=message.title, notify_type=kind, body_format=NotifyFormat.TEXT):
             return ""
     return _without_parts_of(url, log.last or "Apprise could not send it")
@@ -125,9 +143,9 @@ def _without_parts_of(url: str, text: str) -> str:
 
 
 def _ping(url: str, suffix: str, body: str | None) -> str:
+    if problem := problem_of_ping(url):
+        return problem
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"}:
-        return "not an http or https address"
     where = parts._replace(path=parts.path.rstrip("/") + suffix).geturl()
     data = None if body is None else body.encode()
     headers = {"User-Agent": f"migrator/{__version__}", "Content-Type": "text/plain; charset=utf-8"}

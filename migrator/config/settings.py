@@ -114,7 +114,7 @@ class MappingSection(_Section):
 
 
 class Limits(_Section):
-    """[limits]; times in seconds, bandwidth in bytes per second, 0 for no limit."""
+    """[limits]; times in seconds, bandwidth in bytes per second, 0 for no limit. `workers` is a number or "auto"."""
 
     downloads: Annotated[int, Field(strict=True, ge=1, le=256)] = 16
     uploads: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
@@ -125,6 +125,7 @@ class Limits(_Section):
     backoff_max: Seconds = 60.0
     timeout: Seconds = 60.0
     retry_after_max: Seconds = 900.0
+    workers: Annotated[int, Field(strict=True, ge=0, le=64)] | Literal["auto"] = "auto"
 
 
 Count = Annotated[int, Field(strict=True, ge=0)]

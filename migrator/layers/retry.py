@@ -133,13 +133,13 @@ class RetryingSource(SourceWrapper):
 
     Once a tracker has answered, it is known to be reachable and to accept the credentials. From then on a refusal, a
     404 or a page in the middle of a listing is retried like any other fault, and a 401 that persists is about this one
-    item, unless `check` is refused, too.
+    item, unless `check` is refused, too. `answered`: another process has seen that.
     """
 
-    def __init__(self, inner: Source, policy: RetryPolicy) -> None:
+    def __init__(self, inner: Source, policy: RetryPolicy, *, answered: bool = False) -> None:
         super().__init__(inner)
         self._policy = policy
-        self._answered, self._refused_files = False, 0
+        self._answered, self._refused_files = answered, 0
 
     @override
     async def check(self) -> str:

@@ -88,7 +88,11 @@ def _last_complete(catalog: Catalog) -> tuple[int, str] | None:
 
 
 def _broke_off(catalog: Catalog) -> str:
-    """How the last backup ended, if it did not come to its end."""
+    """How the last backup ended, if it did not come to its end; for several that failed, since when and why."""
+    if failed := catalog.runs.failed_in_a_row():
+        since = datetime.fromisoformat(failed[-1].started_at).astimezone()
+        what = f"the last {len(failed)} runs failed since {since:%Y-%m-%d %H:%M}"
+        return (what if len(failed) > 1 else _BROKE_OFF[RunStatus.FAILED]) + (f": {failed[0].message}").rstrip(": ")
     last = next(iter(catalog.runs.backups()), None)
     return _BROKE_OFF.get(last.status, "") if last else ""
 

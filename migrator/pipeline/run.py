@@ -14,9 +14,9 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from migrator.errors import FatalError, MigratorError, StorageError
+from migrator.errors import FatalError, ItemFailedError, MigratorError, StorageError, TrackerUnreachableError
 from migrator.model import RunStatus
 from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.stop import StopToken
@@ -39,6 +39,15 @@ def _flatten(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     for error in group.exceptions:
         flat += _flatten(error) if isinstance(error, BaseExceptionGroup) else [error]
     return flat
+
+
+def error_record(error: BaseException) -> dict[str, Any]:
+    """An error as the catalog keeps it, with its exit status. The text of a bug is left out: it may hold anything."""
+    if isinstance(error, ItemFailedError):
+        error = TrackerUnreachableError(str(error))
+    if isinstance(error, MigratorError):
+        return {"code": error.exit_code, "message": str(error)}
+    return {"code": 1, "message": f"unexpected error: {type(error).__name__}"}
 
 
 S = TypeVar("S", bound=RunSummary)
@@ -82,7 +91,7 @@ class RunContext:
 
         Raises what is fatal, with the run recorded as `failed` and everything finished kept.
         """
-        status = RunStatus.FAILED
+        status, failure = RunStatus.FAILED, None
         try:
             await self.stop.run(job.work(), stop or asyncio.Event())
             status = RunStatus.INTERRUPTED if self.stop.left_undone else RunStatus.COMPLETE
@@ -90,26 +99,31 @@ class RunContext:
             status = RunStatus.INTERRUPTED
             raise
         except BaseExceptionGroup as group:
-            raise first_fatal(group) from None
+            failure = first_fatal(group)
+            raise failure from None
+        except Exception as error:
+            failure = error
+            raise
         finally:
-            summary = await self._end(job, status)
+            summary = await self._end(job, status, failure)
         assert summary is not None  # noqa: S101 - it is None only where an error is being raised
         return summary
 
-    async def _end(self, job: Job[S], status: RunStatus) -> S | None:
+    async def _end(self, job: Job[S], status: RunStatus, failure: BaseException | None) -> S | None:
         try:
             await job.flush()
-            return await self.executor.call(self._record, job, status)
+            return await self.executor.call(self._record, job, status, failure)
         except StorageError:
             if status is not RunStatus.FAILED:
                 raise
             return None  # the error being raised says more than the disk that can't record it
 
-    def _record(self, job: Job[S], status: RunStatus) -> S:
+    def _record(self, job: Job[S], status: RunStatus, failure: BaseException | None) -> S:
         summary = job.summary(status)
         seconds = time.monotonic() - self.began
         summary = replace(summary, status=summary.status_after(status), run=self.run, seconds=seconds)
-        self.catalog.runs.end(self.run, summary.status, summary.as_record())
+        record = summary.as_record() | ({"error": error_record(failure)} if failure else {})
+        self.catalog.runs.end(self.run, summary.status, record)
         return summary
 
 

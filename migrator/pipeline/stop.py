@@ -7,7 +7,7 @@ next try is not in flight, so a run that is stopped during an outage ends at onc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
@@ -28,6 +28,7 @@ class StopToken:
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._listeners: list[Callable[[], None]] = []
 
     @contextmanager
     def in_flight(self) -> Iterator[None]:
@@ -39,6 +40,22 @@ class StopToken:
         finally:
             self._end()
             _AT_WORK.reset(before)
+
+    def request(self) -> None:
+        """Begin nothing new from now on."""
+        self.requested = True
+        for listener in self._listeners:
+            listener()
+
+    def on_request(self, listener: Callable[[], None]) -> None:
+        """Have this called when a stop is requested."""
+        self._listeners.append(listener)
+
+    async def finish(self, seconds: float = GRACE_SECONDS) -> None:
+        """Wait until nothing is in flight, but no longer than this."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
 
     def check(self) -> None:
         """For calls in other threads: `StopRequestedError` after a stop."""
@@ -55,9 +72,8 @@ class StopToken:
         try:
             await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                self.requested = True
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._idle.wait(), GRACE_SECONDS)
+                self.request()
+                await self.finish()
         finally:
             stopping.cancel()
             if not task.done():

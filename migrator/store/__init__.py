@@ -6,14 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from migrator.store.blobs import Archive, LargeFile, hash_file
+    from migrator.store.blobs import Archive, hash_file
     from migrator.store.catalog import Catalog
     from migrator.store.catalog.accepted import Acceptances, FailureKey, FailureRow, key_of
+    from migrator.store.catalog.browsing import PRESENT, add_search, copy_catalog, forbid_all_but_reading
     from migrator.store.catalog.changed_content import is_content_changed
     from migrator.store.catalog.crawl import Crawl, Vanished
     from migrator.store.catalog.database import is_archive, sqlite_errors
     from migrator.store.catalog.lineage import OWN_SOURCE
     from migrator.store.catalog.rechecks import RecheckRound, StoredFile
+    from migrator.store.catalog.runs import EndedBackup
     from migrator.store.catalog.snapshots import Snapshot
     from migrator.store.catalog.unchanged import FullCrawl, UnchangedRecords
     from migrator.store.clock import now
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
     from migrator.store.journal.keeper import recorded_position
     from migrator.store.layout import BLOB_FOLDERS, CATALOG, JOURNAL, README, blob_name
     from migrator.store.lock import ArchiveLock, holder_of
+    from migrator.store.receiving import IncomingBlob, LargeFile
     from migrator.store.repair.auditing import audit
     from migrator.store.repair.remaking import remake
     from migrator.store.repair.scanning import BlobScan, scan_blobs
     from migrator.store.space import FreeSpace
-    from migrator.store.writer import Content, Scribe
 
 __all__ = [
     "BLOB_FOLDERS",
@@ -33,28 +35,32 @@ __all__ = [
     "JOURNAL",
     "OWNER_ONLY",
     "OWN_SOURCE",
+    "PRESENT",
     "README",
     "Acceptances",
     "Archive",
     "ArchiveLock",
     "BlobScan",
     "Catalog",
-    "Content",
     "Crawl",
+    "EndedBackup",
     "FailureKey",
     "FailureRow",
     "FreeSpace",
     "FullCrawl",
+    "IncomingBlob",
     "LargeFile",
     "RecheckRound",
-    "Scribe",
     "Snapshot",
     "StoredFile",
     "UnchangedRecords",
     "Vanished",
+    "add_search",
     "audit",
     "blob_name",
+    "copy_catalog",
     "disk_errors",
+    "forbid_all_but_reading",
     "hash_file",
     "holder_of",
     "is_archive",
@@ -78,28 +84,32 @@ _HOMES = {
     "BlobScan": "migrator.store.repair.scanning",
     "CATALOG": "migrator.store.layout",
     "Catalog": "migrator.store.catalog",
-    "Content": "migrator.store.writer",
     "Crawl": "migrator.store.catalog.crawl",
+    "EndedBackup": "migrator.store.catalog.runs",
     "FailureKey": "migrator.store.catalog.accepted",
     "FailureRow": "migrator.store.catalog.accepted",
+    "IncomingBlob": "migrator.store.receiving",
     "JOURNAL": "migrator.store.layout",
-    "LargeFile": "migrator.store.blobs",
+    "LargeFile": "migrator.store.receiving",
     "OWNER_ONLY": "migrator.store.disk",
     "OWN_SOURCE": "migrator.store.catalog.lineage",
+    "PRESENT": "migrator.store.catalog.browsing",
     "README": "migrator.store.layout",
     "FreeSpace": "migrator.store.space",
     "FullCrawl": "migrator.store.catalog.unchanged",
     "RecheckRound": "migrator.store.catalog.rechecks",
-    "Scribe": "migrator.store.writer",
     "Snapshot": "migrator.store.catalog.snapshots",
     "StoredFile": "migrator.store.catalog.rechecks",
     "UnchangedRecords": "migrator.store.catalog.unchanged",
     "Vanished": "migrator.store.catalog.crawl",
+    "add_search": "migrator.store.catalog.browsing",
     "audit": "migrator.store.repair.auditing",
     "blob_name": "migrator.store.layout",
+    "copy_catalog": "migrator.store.catalog.browsing",
     "disk_errors": "migrator.store.disk",
     "require_descriptors": "migrator.store.disk",
     "sync_filesystem": "migrator.store.disk",
+    "forbid_all_but_reading": "migrator.store.catalog.browsing",
     "hash_file": "migrator.store.blobs",
     "holder_of": "migrator.store.lock",
     "is_archive": "migrator.store.catalog.database",

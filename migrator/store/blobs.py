@@ -1,10 +1,9 @@
 """The blobs of an archive: files on disk, each named by the SHA-256 of its content.
 
-Small files are collected and stored in one call (`store_batch`), which flushes once for all of them. Large files are
-streamed into `incoming/` first, in constant memory. A blob gets its name only when it is complete and safe on disk.
+A blob gets its name only when it is complete and safe on disk; `receiving` has its way there.
 
-Beware: everything here blocks, except reads and writes through aiofiles; the pipelines call the rest on the disk
-thread. A blob must be safe before the catalog mentions it, so record it after these calls, never before.
+Beware: everything here blocks, except reads and writes through aiofiles. A blob must be safe before the catalog
+mentions it, so record it after these calls, never before.
 """
 
 from __future__ import annotations
@@ -13,13 +12,11 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import aiofiles.threadpool
-from aiofiles.threadpool.binary import AsyncFileIO
-from typing_extensions import override
 
 from migrator.errors import ArchiveDamagedError
 from migrator.model import Blob
@@ -36,68 +33,20 @@ from migrator.store.layout import (
     is_ours,
     new_incoming_name,
 )
-from migrator.store.writer import Content, Fresh, Scribe, write_blobs
+from migrator.store.receiving import IncomingBlob, Storing
 
 READ_BYTES = 1024 * 1024
-WRITEBACK_BYTES = 8 * 1024 * 1024
-"""Writeback of a large file is started each time this many more bytes were written."""
-
-
-class _Hashing(io.FileIO):
-    """A file that hashes what is written to it, in the thread that writes it."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(disk.create(path, disk.SEALED), "wb")
-        self.sha256 = hashlib.sha256()
-        self.size = self._written_back = 0
-
-    @override
-    def write(self, chunk: bytes) -> int:  # type: ignore[override]
-        self.sha256.update(chunk)
-        disk.write_all(self.fileno(), chunk)
-        self.size += len(chunk)
-        if self.size - self._written_back >= WRITEBACK_BYTES:
-            disk.start_writeback(self.fileno(), self._written_back, self.size - self._written_back)
-            self._written_back = self.size
-        return len(chunk)
-
-
-class LargeFile:
-    """One large file that is being received. `write` is for the event loop; `finish` and `discard` block."""
-
-    def __init__(self, archive: Archive) -> None:
-        self._path = archive.new_incoming()
-        with disk_errors(self._path.name):
-            self._raw = _Hashing(self._path)
-        self._file: AsyncFileIO = aiofiles.threadpool.wrap(self._raw)
-
-    async def write(self, chunk: bytes) -> None:
-        """Append a chunk; hashing and writing take one hop to a thread."""
-        with disk_errors(str(self._path)):
-            await self._file.write(chunk)
-
-    def finish(self) -> tuple[Blob, str]:
-        """The blob, and the name in `incoming/` under which it waits for `store_batch`. It is not safe on disk yet."""
-        with disk_errors(self._path.name):
-            self._raw.close()
-        return Blob(self._raw.sha256.hexdigest(), self._raw.size), self._path.name
-
-    def discard(self) -> None:
-        """Delete the unfinished file."""
-        self._raw.close()
-        disk.remove(self._path)
 
 
 class Archive:
     """The folder `root`. `untrusted` are blobs that may be damaged or not yet safe, to be written again: a backup adds
     those that `verify` found damaged, and those that a killed run left without recording them.
 
-    `scribe`, if given, writes large batches of small files in a process of its own.
+    `held` are the descriptors of its lock: a process that inherits them keeps other runs out.
     """
 
-    def __init__(self, root: Path, scribe: Scribe | None = None) -> None:
-        self.root = root
-        self._scribe = scribe
+    def __init__(self, root: Path, held: Sequence[int] = ()) -> None:
+        self.root, self.held = root, held
         self.blobs, self.incoming = root / BLOBS, root / INCOMING
         self.untrusted: set[str] = set()
 
@@ -139,37 +88,18 @@ class Archive:
         """Whether this blob is here already, judged by name and size."""
         if blob.sha256 in self.untrusted:
             return False
-        with suppress(FileNotFoundError):
+        try:
             return self.path_of(blob.sha256).stat().st_size == blob.size
-        return False
-
-    def store_batch(self, bodies: Sequence[tuple[Blob, Content]]) -> None:
-        """Store files that are already hashed; all are safe on disk when this returns. Repeating it is harmless.
-
-        Contents that are already here are not written again, unless they are `untrusted`.
-        """
-        present = {blob.sha256 for blob, _ in bodies if self.has(blob)}
-        fresh: dict[str, Content] = {}
-        with disk_errors(str(self.root)):
-            for blob, content in bodies:
-                if blob.sha256 not in present and fresh.setdefault(blob.sha256, content) is content:
-                    continue
-                if isinstance(content, str):
-                    disk.remove(self.incoming / content)
-            if fresh:
-                with self._distrusting(fresh):
-                    self._write_fresh(list(fresh.items()))
-
-    def _write_fresh(self, fresh: Fresh) -> None:
-        if self._scribe is None or not self._scribe.write(fresh):
-            write_blobs(self.root, fresh)
+        except FileNotFoundError:
+            return False
 
     @contextmanager
-    def _distrusting(self, blobs: Collection[str]) -> Iterator[None]:
-        """Mark these blobs as untrusted until all of them are safe; if writing fails, they stay marked."""
-        self.untrusted.update(blobs)
-        yield
-        self.untrusted.difference_update(blobs)
+    def storing(self, received: Sequence[IncomingBlob]) -> Iterator[Storing]:
+        """Make these files safe blobs; until that has succeeded, they are `untrusted`."""
+        storing, hashes = Storing(self, received), {incoming.blob.sha256 for incoming in received}
+        self.untrusted.update(hashes)
+        yield storing
+        self.untrusted.difference_update(hashes)
 
     def remove(self, hashes: Iterable[str]) -> None:
         """Delete the files of these blobs, safely. The catalog must have forgotten them before. May be repeated."""
@@ -209,6 +139,23 @@ class Archive:
         except OSError:
             return None
         return BlobBody(path, blob, content) if actual == blob else None
+
+    def stream(self, blob: Blob) -> BlobBody | None:
+        """The bytes of a blob, checked only while they are read; None if the file is missing or has another size."""
+        return BlobBody(self.path_of(blob.sha256), blob) if self._is_whole(blob) else None
+
+    def head(self, blob: Blob, size: int) -> bytes | None:
+        """The first bytes of a blob, unchecked; None if the file is missing, can't be read or has another size."""
+        try:
+            with self.path_of(blob.sha256).open("rb") as file:
+                return file.read(size) if self._is_whole(blob) else None
+        except OSError:
+            return None
+
+    def _is_whole(self, blob: Blob) -> bool:
+        with suppress(OSError):
+            return self.path_of(blob.sha256).stat().st_size == blob.size
+        return False
 
 
 class BlobBody:

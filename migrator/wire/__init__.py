@@ -5,8 +5,10 @@ from migrator.wire.auth import HeaderAuth, HmacAuth, QueryTokenAuth, Signer, Wra
 from migrator.wire.base64_field import Base64Sink
 from migrator.wire.client import HttpClient
 from migrator.wire.content_coding import DECODABLE, ContentDecoder, may_be_encoded
+from migrator.wire.handover import BorrowingSigner, Lender, LentSession, SharedRateLimiter
 from migrator.wire.json_codec import read_json, written_json
 from migrator.wire.rate import RateLimiter
+from migrator.wire.reach import Reach
 from migrator.wire.reading import CHUNK_BYTES
 from migrator.wire.redaction import without_secrets
 from migrator.wire.request import Request
@@ -26,17 +28,22 @@ __all__ = [
     "Answer",
     "Base64JsonBody",
     "Base64Sink",
+    "BorrowingSigner",
     "ContentDecoder",
     "HeaderAuth",
     "HmacAuth",
     "HttpClient",
+    "Lender",
+    "LentSession",
     "MultipartBody",
     "Proxy",
     "QueryTokenAuth",
     "RateLimiter",
     "RawBody",
+    "Reach",
     "Request",
     "Route",
+    "SharedRateLimiter",
     "Signer",
     "TlsFiles",
     "Waits",

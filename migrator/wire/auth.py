@@ -13,7 +13,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Protocol
+from typing import Protocol, Self
 from urllib.parse import parse_qs, quote
 
 from typing_extensions import override
@@ -68,6 +68,9 @@ class Signer(Protocol):
     def worked(self) -> None:
         """Learn that a request was accepted."""
 
+    def lent(self) -> Signer:
+        """A signer with the current session, and without what it takes to log in, for another process."""
+
 
 class _Sessionless:
     """A signer without a session."""
@@ -84,6 +87,10 @@ class _Sessionless:
 
     def worked(self) -> None:
         """Nothing to learn."""
+
+    def lent(self) -> Self:
+        """This one: what signs is all that it has."""
+        return self
 
 
 class HeaderAuth(_Sessionless):
@@ -203,12 +210,20 @@ class WrapAuth:
 
     async def sign(self, request: RequestToSign) -> Signature:  # noqa: ARG002
         """The current access token."""
+        return Signature(headers={"Authorization": self._authorization})
+
+    @property
+    def _authorization(self) -> str:
         spelled = self.SPELLINGS[self._spelling].format(token=self._access, encoded=quote(self._access, safe=""))
-        return Signature(headers={"Authorization": f"WRAP access_token={spelled}"})
+        return f"WRAP access_token={spelled}"
 
     def worked(self) -> None:
         """Keep the current spelling for all further tokens."""
         self._accepted = True
+
+    def lent(self) -> Signer:
+        """One that signs with the current access token."""
+        return HeaderAuth("Authorization", self._authorization)
 
     async def login(self, post: PostForm) -> bool:
         """Refresh the token, or log in by password if that fails; `AuthError` if the password is refused, too.

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from typing_extensions import override
 from yarl import URL
 
 from migrator import errors
@@ -30,6 +31,7 @@ from migrator.wire.auth import Signer
 from migrator.wire.concurrency import AdaptiveLimiter
 from migrator.wire.content_coding import DecodedBody, body_of_answer, decoded_head
 from migrator.wire.exchange import Exchange
+from migrator.wire.handover import Lender, LentSession
 from migrator.wire.judging import facts_of, unknown_outcome
 from migrator.wire.rate import RateLimiter
 from migrator.wire.reading import CHUNK_BYTES, StallGuard
@@ -47,7 +49,7 @@ ANY_TYPE = "*/*"
 _log = logging.getLogger("migrator.answers")
 
 
-class HttpClient:
+class HttpClient(Lender):
     """Requests to one tracker. Building it does no I/O; connections are opened by the first request.
 
     `files` signs downloads where they want other credentials than the API. `timeout` is in seconds without a byte.
@@ -68,9 +70,9 @@ class HttpClient:
     ) -> None:
         self.base = URL(base.rstrip("/"))
         self._files = files or signer
-        self._limiter = AdaptiveLimiter(connections)
+        self._limiter, self._pacer = AdaptiveLimiter(connections), pacer or RateLimiter()
         self._transport = transport_to(self.base.origin(), route, connections=connections, timeout=timeout)
-        self._exchange = Exchange(self.base, self._transport, self._limiter, pacer or RateLimiter(), timeout)
+        self._exchange = Exchange(self.base, self._transport, self._limiter, self._pacer, timeout)
         self._session = Session(self._exchange, signer)
         self._reported: set[str] = set()
 
@@ -165,6 +167,31 @@ class HttpClient:
         path = address.raw_path_qs
         home = self.base.raw_path.rstrip("/")
         return path[len(home) :].lstrip("/") if home and path.startswith(home + "/") else path.lstrip("/")
+
+    def lend(self, *, files: bool = False) -> LentSession:
+        """The session for the API or for files, for another process."""
+        return LentSession((self._files if files else self._session.signer).lent(), self._session.logins)
+
+    @override
+    async def renewed(self, lent: LentSession, *, files: bool) -> LentSession | None:
+        renewed = await self._session.renew(self._files if files else self._session.signer, lent.logins)
+        return self.lend(files=files) if renewed else None
+
+    @override
+    async def acquire(self) -> None:
+        await self._pacer.acquire()
+
+    @override
+    async def consume(self, size: int) -> None:
+        await self._pacer.consume(size)
+
+    @override
+    def throttled(self, retry_after: float | None, status: int | None) -> None:
+        self._pacer.throttled(retry_after, status)
+
+    def on_throttled(self, listener: Callable[[float | None, int | None], None]) -> None:
+        """Have this called, with the wait and the status, each time the tracker asks this process to slow down."""
+        self._pacer.on_throttled(listener)
 
     async def close(self) -> None:
         """Close the connections; those that don't close within seconds are dropped. May be called twice."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from migrator.wire.waits import DEFAULT_MAX_WAIT_SECONDS, Waits
@@ -58,6 +59,11 @@ class RateLimiter:
         self._bytes = TokenBucket(bytes_per_second)
         self._spacing = 0.0
         self._next_start = 0.0
+        self._listeners: list[Callable[[float | None, int | None], None]] = []
+
+    def on_throttled(self, listener: Callable[[float | None, int | None], None]) -> None:
+        """Have this called, with the arguments of `throttled`, each time the tracker asks to slow down."""
+        self._listeners.append(listener)
 
     async def acquire(self) -> None:
         """Wait until this request may start."""
@@ -81,6 +87,8 @@ class RateLimiter:
         self._waits.asked(pause, status)
         self._next_start = max(self._next_start, time.monotonic() + pause)
         self._spacing = min(self.MAX_SPACING_SECONDS, max(self.FIRST_SPACING_SECONDS, self._spacing * 2))
+        for listener in self._listeners:
+            listener(retry_after, status)
 
     def on_success(self) -> None:
         """A request succeeded: go a little faster."""

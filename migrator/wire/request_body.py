@@ -9,6 +9,7 @@ more as `filename*` (RFC 5987), which newer servers prefer and older ones ignore
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import re
 import secrets
@@ -22,6 +23,9 @@ _WORD = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _MEDIA_TYPE = re.compile(
     rf'(?P<kind>{_WORD}/{_WORD})(?=[ \t]*;|\Z)(?:[ \t]*;[ \t]*{_WORD}=(?:{_WORD}|"[\t !#-\[\]-~]*"))*'
 )
+_BOUNDARY = f"migrator-{secrets.token_hex(16)}"
+"""The beginning of all boundaries: no file can contain what is drawn after it was written."""
+_NUMBERS = itertools.count()
 _ESCAPES = str.maketrans({char: f"%{ord(char):02X}" for char in ('"', *_CONTROLS)})
 
 
@@ -29,7 +33,7 @@ class MultipartBody:
     """A multipart body with one file; iterating it again starts again."""
 
     def __init__(self, fields: Mapping[str, str], part: str, name: str, media_type: str, body: Body) -> None:
-        boundary = f"migrator-{secrets.token_hex(16)}"
+        boundary = f"{_BOUNDARY}-{next(_NUMBERS)}"
         texts = "".join(
             f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
             for key, value in fields.items()

@@ -27,6 +27,7 @@ options = {{ cross_check = "off" }}
 """
 DOWNLOADS = {
     "small": "10,000 files of 2-20 KB",
+    "tls": "10,000 files of 2-20 KB over TLS",
     "mixed": "2,000 files, log-normal, median 80 KB",
     "large": "8 files of 128 MiB",
     "far": "2,000 files of 2-20 KB, each answer 50 ms away; ideal with 16 connections: 320 files/s",
@@ -59,6 +60,9 @@ def ours(of: Served) -> Rival:
 
     def prepare(place: Path) -> None:
         (place / "backup.toml").write_text(CONFIG.format(url=of.url))
+        if of.ca is not None:
+            with (place / "backup.toml").open("a") as file:
+                file.write(f'tls = {{ ca_file = "{of.ca}" }}\n')
 
     def check(place: Path) -> None:
         attachments = json.loads((place.parent / "log").read_text().splitlines()[-1])["attachments"]

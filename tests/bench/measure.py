@@ -6,8 +6,10 @@ import os
 import platform
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +22,9 @@ RESULTS = Path(__file__).parent / "results.md"
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one process with its children: seconds by the clock and of all cores, peak of memory in bytes."""
+    """Of one process with its children: seconds by the clock and of all cores; the peaks of memory of all processes
+    together, in bytes.
+    """
 
     seconds: float
     cpu: float
@@ -42,12 +46,31 @@ def cost_of(command: list[str], log: Path) -> Cost:
     with log.open("wb") as out:
         began = time.monotonic()
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        peaks: dict[str, int] = {}
+        watching = threading.Thread(target=_watch, args=(process.pid, peaks))
+        watching.start()
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - began
+    watching.join()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{command[:3]} ended with {process.returncode}:\n{log.read_text(errors='replace')[-2000:]}")
-    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    children = sum(size for pid, size in peaks.items() if pid != str(process.pid))
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 + children)
+
+
+def _watch(pid: int, peaks: dict[str, int]) -> None:
+    """Note the peak of memory of each child, until the process is gone."""
+    while True:
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except OSError:
+            return
+        for child in children:
+            with suppress(OSError, IndexError):
+                status = Path(f"/proc/{child}/status").read_text()
+                peaks[child] = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        time.sleep(0.05)
 
 
 def in_turns(rivals: list[Rival], rounds: int, work: Path) -> dict[str, Cost]:

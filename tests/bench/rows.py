@@ -22,8 +22,8 @@ from migrator.store.catalog import Catalog
 
 T = TypeVar("T")
 PAGE, OF_ENTITY = 500, 5
-BATCH = 32
-"""So many files are recorded together in a backup with 16 downloads."""
+BATCH = 256
+"""So many files are recorded together in a backup with fetch workers."""
 RAW = json.dumps({"Id": 1, "Uri": "http://tracker.example/Attachment.aspx?AttachmentID=1", "Owner": "x" * 400})
 ENTITY_RAW = json.dumps({"Id": 1, "Description": "words " * 200})
 

@@ -27,7 +27,7 @@ http {{
     scgi_temp_path {work}/t;
     map $arg_where $after {{ default 0; "~(?<number>\\d+)$" $number; }}
     server {{
-        listen 127.0.0.1:{port}; root {work};
+        listen 127.0.0.1:{port} {tls}; root {work};
         location = /Attachment.aspx {{ {content} }}
         location /files/ {{ autoindex on; }}
         location /api/v1/ {{ default_type application/json; return 200 '{{"Items":[]}}'; }}
@@ -46,6 +46,7 @@ class Served:
     size: int
     url: str
     files: str
+    ca: Path | None = None
 
     def urls(self) -> Iterator[tuple[str, str]]:
         """Address and id of each."""
@@ -56,7 +57,7 @@ class Served:
 def sizes(name: str, scale: float) -> list[int]:
     """How large the files of a set are, in bytes."""
     chance = random.Random(name)
-    count = {"small": 10_000, "mixed": 2_000, "large": 8, "far": 2_000, "nothing-changed": 100_000}[name]
+    count = {"small": 10_000, "tls": 10_000, "mixed": 2_000, "large": 8, "far": 2_000, "nothing-changed": 100_000}[name]
     if name == "large":
         return [int(128 * 2**20 * min(1.0, scale))] * count
     count = max(1, round(count * scale))
@@ -86,15 +87,27 @@ def served(work: Path, name: str, scale: float) -> Iterator[Served]:
     _write_pages(work / "pages", made)
     content = "return 200 $arg_AttachmentID;" if plain else "try_files /files/$arg_AttachmentID =404;"
     user = "user root;" if Path("/proc/self").stat().st_uid == 0 else ""
-    (work / "nginx.conf").write_text(CONFIG.format(work=work, port=port, content=content, user=user))
+    ca = _certificate(work) if name == "tls" else None
+    tls = f"ssl; ssl_certificate {ca}; ssl_certificate_key {work}/key.pem" if ca else ""
+    (work / "nginx.conf").write_text(CONFIG.format(work=work, port=port, content=content, user=user, tls=tls))
     nginx = subprocess.Popen([shutil.which("nginx") or "/usr/sbin/nginx", "-c", work / "nginx.conf"])
     try:
         wait_for(port)
         with delayed(port) if name == "far" else _as_it_is(port) as open_port:
-            yield Served(len(made), sum(made), f"http://127.0.0.1:{open_port}", f"http://127.0.0.1:{open_port}/files/")
+            url = f"{'https' if ca else 'http'}://127.0.0.1:{open_port}"
+            yield Served(len(made), sum(made), url, f"{url}/files/", ca)
     finally:
         nginx.terminate()
         nginx.wait()
+
+
+def _certificate(work: Path) -> Path:
+    """A certificate for this machine, that signs itself; its key lies beside it."""
+    path = work / "certificate.pem"
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    words += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{work}/key.pem", "-out", str(path)]
+    subprocess.run(words, check=True, stderr=subprocess.DEVNULL)
+    return path
 
 
 def wait_for(port: int) -> None:

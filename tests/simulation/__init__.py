@@ -7,6 +7,8 @@ what a power cut takes from the disk. The same seed gives the same run, in any p
     faults.py     the crash points, where the program touches the world, and which faults a seed injects there
     disk.py       a disk that forgets at a power cut what was not synced
     story.py      one seed: disturbed runs, then one without faults, and what has to hold after each
+    nights.py     one seed of the other kind: nights with prune, restore, accept, rechecks and reads of snapshots
+    model.py      what the archive must hold after some nights, said by the contract alone
     over_http.py  the same over HTTP: real adapters against the sandboxes of the trackers
     mutants.py    defects that the simulation has to find
     __main__.py   many seeds at once
@@ -14,13 +16,14 @@ what a power cut takes from the disk. The same seed gives the same run, in any p
 Thousands of seeds, on all cores (a failing one is printed, and `--seeds N` replays it):
 
     .venv/bin/python -m tests.simulation --seeds 0-9999
+    .venv/bin/python -m tests.simulation --seeds 0-9999 --nights
 
 How to read a failing seed
 --------------------------
 
-1. Replay it alone: `python -m tests.simulation --seeds N`, with `--over-http` if it failed there. It must fail in the
-   same way; if it does not, something outside of the seed decides (a clock, a thread, the order of a set), and that
-   is the first defect to find.
+1. Replay it alone: `python -m tests.simulation --seeds N`, with `--nights` or `--over-http` if it failed there. It must
+   fail in the same way; if it does not, something outside of the seed decides (a clock, a thread, the order of a set),
+   and that is the first defect to find.
 2. Read the last line of the traceback. A `ViolationError` names the rule that was broken, and the entity, upload or
    blob that broke it. Any other error escaped from the program: begin where its traceback ends.
 3. Read the log of the runs, which follows the violation: a line for each run with its job, where it was killed ("killed

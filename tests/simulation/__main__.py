@@ -1,4 +1,4 @@
-"""Many seeds on all cores: `python -m tests.simulation [--seeds 0-9999] [--over-http] [--jobs N]`.
+"""Many seeds on all cores: `python -m tests.simulation [--seeds 0-9999] [--nights | --over-http] [--jobs N]`.
 
 Ends with 1 at a violation.
 """
@@ -12,17 +12,28 @@ import tempfile
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from tests.simulation.nights import simulate_nights
 from tests.simulation.over_http import simulate_over_http
-from tests.simulation.story import simulate
+from tests.simulation.story import Story, simulate
 
 
 def attempt(seed: int) -> tuple[int, str, int]:
     """Play a seed; returns it, the traceback of what broke (empty if nothing did), and the number of crash points."""
+    return _attempted(seed, simulate)
+
+
+def attempt_nights(seed: int) -> tuple[int, str, int]:
+    """The same with the nights of a seed."""
+    return _attempted(seed, simulate_nights)
+
+
+def _attempted(seed: int, play: Callable[[int], Story]) -> tuple[int, str, int]:
     try:
-        story = simulate(seed)
+        story = play(seed)
     except BaseException:  # noqa: BLE001 - any error is reported with its seed
         return seed, traceback.format_exc(), 0
     return seed, "", sum(map(len, story.traces))
@@ -43,12 +54,16 @@ def main() -> int:
     """Play the seeds and print how many held; True if one didn't."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", default="0-999", help="one seed, or a range with both ends (default %(default)s)")
-    parser.add_argument("--over-http", action="store_true", help="real adapters, sandboxes and sockets")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--nights", action="store_true", help="nights with prune, restore, accept and earlier snapshots")
+    kinds.add_argument("--over-http", action="store_true", help="real adapters, sandboxes and sockets")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
     first, _, last = options.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
     job, again = (attempt_over_http, " --over-http") if options.over_http else (attempt, "")
+    if options.nights:
+        job, again = attempt_nights, " --nights"
     began, crash_points, broken = time.monotonic(), 0, []
     with ProcessPoolExecutor(options.jobs) as pool:
         for count, (seed, error, passed) in enumerate(pool.map(job, seeds, chunksize=8), 1):

@@ -24,7 +24,7 @@ from sqlite_utils import Database
 
 from migrator import errors
 from migrator.model import Attachment
-from migrator.pipeline.backup import recorder
+from migrator.pipeline import downloads
 from migrator.ports import BodyFacts, Sink
 from migrator.store import disk, layout
 from migrator.store.catalog.database import CatalogDatabase
@@ -32,12 +32,7 @@ from migrator.store.journal import keeper
 from migrator.trackers.memory import CHUNK_BYTES, MemoryTracker
 from migrator.wire.h1.pool import ConnectionPool
 from tests.simulation.disk import ForgetfulDisk
-from tests.simulation.loop import Killed
-
-
-class ViolationError(AssertionError):
-    """A rule that must always hold was broken."""
-
+from tests.simulation.loop import Killed, ViolationError
 
 SMALL = 4096
 """Bytes that a download may have in memory in a simulation. It is little, so that large files cost nothing."""
@@ -65,6 +60,11 @@ class FaultPlan:
     short: str = ""
     ends_at: int = 0
     refuses: bool = False
+
+    @property
+    def faulty(self) -> bool:
+        """Whether any fault is planned."""
+        return self != NO_FAULTS
 
 
 NO_FAULTS = FaultPlan()
@@ -119,7 +119,7 @@ def simulated(injector: FaultInjector) -> Iterator[None]:
         patch.object(layout, "token_hex", lambda _: f"{next(numbers):016x}"),
         patch.object(CatalogDatabase, "transaction", _transactions(injector, CatalogDatabase.transaction)),
         patch.object(Database, "execute", _reads(injector, Database.execute)),
-        patch.object(recorder, "MAX_IN_MEMORY_BYTES", SMALL),
+        patch.object(downloads, "MAX_IN_MEMORY_BYTES", SMALL),
         patch.object(keeper, "MIN_GROWTH_BYTES", 0),
         patch.object(aiohttp.ClientSession, "_request", _requests(injector, aiohttp.ClientSession._request)),
         patch.object(ConnectionPool, "get", _downloads(injector, ConnectionPool.get)),

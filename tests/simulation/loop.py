@@ -17,12 +17,16 @@ from typing import Any
 
 LATENCY = 0.002
 """Simulated seconds that a call in a thread takes at most."""
-DEADLOCK = 20.0
+DEADLOCK_SECONDS = 20.0
 """Real seconds without an event, a timer or a socket that is ready, until the run counts as stuck."""
 
 
 class Killed(SystemExit):
     """The process is gone. It is a `SystemExit`, because that leaves a loop at once."""
+
+
+class ViolationError(AssertionError):
+    """A rule that must always hold was broken."""
 
 
 class _Instant(selectors.DefaultSelector):
@@ -35,9 +39,9 @@ class _Instant(selectors.DefaultSelector):
         if ready or timeout == 0:
             return ready
         if timeout is None:
-            ready = super().select(DEADLOCK)
+            ready = super().select(DEADLOCK_SECONDS)
             if not ready:
-                raise RuntimeError("everything waits, and nothing will ever come")
+                raise ViolationError("everything waits, and nothing will ever come")
             return ready
         self.clock += max(timeout, 1e-9)
         return []

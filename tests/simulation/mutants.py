@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partialmethod
 from typing import Any
 from unittest.mock import patch
 
@@ -20,16 +21,24 @@ from migrator.model import Outcome, Page, Status, UploadStatus
 from migrator.pipeline import backup
 from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
-from migrator.pipeline.backup.recorder import Recorder
+from migrator.pipeline.downloads import Downloader, StoreSink
+from migrator.pipeline.fetch_place import Fetched
 from migrator.pipeline.load.finding import Finder
-from migrator.pipeline.load.upload import Uploader
-from migrator.store import disk, writer
+from migrator.pipeline.load.sending import Sender
+from migrator.pipeline.prune import Retention
+from migrator.store import disk
 from migrator.store.blobs import Archive
-from migrator.store.catalog import database
+from migrator.store.catalog import database, pruning, uploads
+from migrator.store.catalog.accepted import Acceptances
+from migrator.store.catalog.lineage import Lineage
+from migrator.store.catalog.snapshots import Snapshots
 from migrator.store.catalog.uploads import UploadRecords
-from migrator.store.journal import manifest
+from migrator.store.journal import changes, manifest
 from migrator.store.journal.keeper import Journal
+from migrator.store.receiving import Storing
 from migrator.store.repair import remaking, scan_blobs
+from tests.simulation import loop, workers
+from tests.simulation.faults import SMALL
 
 
 async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> None:
@@ -44,41 +53,49 @@ async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> N
         self._page_slots.release()
 
 
-def _rows_first(self: Any, batch: list[Any]) -> Any:
-    async def rows_then_bytes() -> None:
-        await self._executor.call(
-            self._catalog.crawl.record_outcomes, self._run, [settled.outcome for settled in batch]
-        )
-        await asyncio.gather(*_writing(self, batch))
-
-    return [asyncio.ensure_future(rows_then_bytes())] if batch else []
+async def _rows_first(self: Any, incoming: Any) -> None:
+    self._later = asyncio.ensure_future(_making_safe(self, incoming))
+    await asyncio.sleep(0)
 
 
-_writing = Recorder._writing
+_making_safe = Downloader._make_safe
 
 
-def _names_trusted(archive: Any, catalog: Any) -> Any:
-    return replace(scan_blobs(archive, catalog), unrecorded=frozenset())
+@contextlib.contextmanager
+def _names_trusted() -> Any:
+    """Trust what a killed run, or another worker, has named, and don't flush its name either."""
+    scanned = scan_blobs
+
+    def trusting(archive: Any, catalog: Any) -> Any:
+        return replace(scanned(archive, catalog), unrecorded=frozenset())
+
+    def syncing(self: Any) -> None:
+        folders = {self._archive.path_of(sha256).parent for sha256 in self._paths}
+        if folders:
+            disk.sync_folders(folders, self._archive.blobs)
+
+    with patch.object(backup, "scan_blobs", trusting), patch.object(Storing, "sync_names", syncing):
+        yield
 
 
-def _unsafe(self: Any, fresh: Any, kind: type) -> None:
-    """Flush no files of this kind: those that came as bytes, or as names."""
-    names = {content for _, content in fresh if isinstance(content, str)}
+@contextlib.contextmanager
+def _forgotten() -> Any:
+    with patch.object(workers, "left_of", lambda _: {}), patch.object(loop, "DEADLOCK_SECONDS", 0.2):
+        yield
+
+
+def _unsafe(self: Any, *, large: bool) -> None:
+    """Flush no contents that are large, or none that are small."""
     flush = disk.sync_files
 
     def some(folder: Any, files: Any) -> None:
-        flush(folder, [path for path in files if (path.name in names) is (kind is bytes)])
+        flush(folder, [path for path in files if (path.stat().st_size > SMALL) is not large])
 
     with patch.object(disk, "sync_files", some):
-        writer.write_blobs(self.root, fresh)
+        _syncing(self)
 
 
-def _small_ones_unsafe(self: Any, fresh: Any) -> None:
-    _unsafe(self, fresh, bytes)
-
-
-def _large_ones_unsafe(self: Any, fresh: Any) -> None:
-    _unsafe(self, fresh, str)
+_syncing = Storing.sync_contents
 
 
 def _without(call: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,30 +143,59 @@ async def _short_listing_believed(self: Any, stream: str, cursor: Any, rounds: A
     return Page()
 
 
-async def _page_swallows_errors(self: Any, attachment: Any, recorded: Any) -> Any:
-    from migrator.pipeline.backup.recorder import FetchResult, StoreSink
-
-    sink = StoreSink(self._archive, self._progress)
+async def _page_swallows_errors(self: Any, attachment: Any) -> Any:
+    sink = StoreSink(self.archive, self.progress)
     with contextlib.suppress(errors.ItemFailedError):
-        await self._source.download(attachment, sink)
-    blob, body = await sink.finish()
-    return FetchResult(Outcome(attachment, Status.STORED, blob), body, recorded)
+        await self.source.download(attachment, sink)
+    incoming = await sink.finish()
+    return Fetched(attachment.id, incoming.blob), incoming
 
 
 def _uploaded_at_once(self: Any, run: int, target: str, upload: Any, name: str, before: Any, at: str) -> None:
     self.record(run, target, upload, UploadStatus.UPLOADED, name=name, remote_id="1", ours=True)
 
 
+async def _not_compared(self: Any, attachment: Any, blob: Any) -> Any:
+    return Outcome(attachment, Status.STORED, blob)
+
+
+def _keeps_the_newest_alone(self: Any, held: Any) -> set[int]:
+    return {held[-1].run} if held else set()
+
+
+_find = Finder.find
+
+
+async def _looked_for_by_loads_alone(self: Any, upload: Any, draft: Any, there: Any, recognised: Any) -> Any:
+    return None if self._settings.restores else await _find(self, upload, draft, there, recognised)
+
+
+def _unlinked(db: Any) -> Lineage:
+    return Lineage({})
+
+
+def _needed_less(what: str) -> str:
+    """The SQL of what a prune must not delete, without the parts that have this word."""
+    first, *others = pruning._NEEDED.split("UNION ")
+    return first + "".join(f"UNION {part}" for part in others if what not in part)
+
+
+def _unrecorded(*tables: str) -> AbstractContextManager[object]:
+    """The journal has nothing of these tables."""
+    return patch.object(changes, "UNRECORDED", {*changes.UNRECORDED, *tables})
+
+
 Mutant = Callable[[], AbstractContextManager[object]]
 MUTANTS: dict[str, Mutant] = {
     "the checkpoint before the rows": lambda: patch.object(Crawler, "_process", _checkpoint_first),
-    "the rows before the bytes": lambda: patch.object(Recorder, "_writing", _rows_first),
-    "small files are not flushed": lambda: patch.object(Archive, "_write_fresh", _small_ones_unsafe),
-    "large files are not flushed": lambda: patch.object(Archive, "_write_fresh", _large_ones_unsafe),
+    "the rows before the bytes": lambda: patch.object(Downloader, "_make_safe", _rows_first),
+    "small files are not flushed": lambda: patch.object(Storing, "sync_contents", partialmethod(_unsafe, large=False)),
+    "large files are not flushed": lambda: patch.object(Storing, "sync_contents", partialmethod(_unsafe, large=True)),
     "folders are not flushed": lambda: patch.object(
-        Archive, "_write_fresh", _without("sync_folders", Archive._write_fresh)
+        Storing, "sync_names", _without("sync_folders", Storing.sync_names)
     ),
-    "what a killed run named is trusted": lambda: patch.object(backup, "scan_blobs", _names_trusted),
+    "what others have named is trusted": _names_trusted,
+    "what a dead worker had counts as reported": _forgotten,
     "the manifest is not flushed": lambda: patch.object(manifest, "sync", lambda _: None),
     "the name of a new manifest is not flushed": lambda: patch.object(
         Journal, "_rewrite", _without("sync_folders", Journal._rewrite)
@@ -159,7 +205,7 @@ MUTANTS: dict[str, Mutant] = {
         remaking, "_made", lambda path, fresh: [path, fresh][2:]
     ),
     "a retry without rewind": lambda: patch.object(retry.RetryingSource, "download", _download_without_rewind),
-    "an upload is repeated without a look": lambda: patch.object(Uploader, "_find_sent", _sent_without_a_look),
+    "an upload is repeated without a look": lambda: patch.object(Sender, "_find_sent", _sent_without_a_look),
     "a load that resumes does not look": lambda: patch.object(Finder, "find", _resumed_without_a_look),
     "an intent is not recorded": lambda: patch.object(UploadRecords, "record_intent", _intent_not_recorded),
     "an upload is recorded before it is sent": lambda: patch.object(UploadRecords, "record_intent", _uploaded_at_once),
@@ -167,13 +213,36 @@ MUTANTS: dict[str, Mutant] = {
     "what is read back is not checked": lambda: patch.object(retry.RetryingTarget, "read_back", _read_back_unchecked),
     "a 404 is for ever": lambda: patch.object(Fetcher, "_gone", _gone_at_once),
     "a listing that ends early is believed": lambda: patch.object(Crawler, "_read", _short_listing_believed),
-    "errors of a download are swallowed": lambda: patch.object(Fetcher, "fetch", _page_swallows_errors),
+    "errors of a download are swallowed": lambda: patch.object(Downloader, "_download", _page_swallows_errors),
 }
+
+NIGHT_MUTANTS: dict[str, Mutant] = {
+    "a prune deletes what earlier snapshots hold": lambda: patch.object(
+        pruning, "_NEEDED", _needed_less("past_attachments")
+    ),
+    "a prune deletes what an unfinished load needs": lambda: patch.object(pruning, "_NEEDED", _needed_less("uploads")),
+    "a prune does not delete files": lambda: patch.object(Archive, "remove", lambda *_: None),
+    "a prune keeps the newest snapshot alone": lambda: patch.object(Retention, "kept", _keeps_the_newest_alone),
+    "a snapshot shows the newer name": lambda: patch.object(
+        database, "KEEP_PAST", tuple(sql.replace("old.name", "new.name") for sql in database.KEEP_PAST)
+    ),
+    "a snapshot shows the newer titles": lambda: patch.object(database, "KEEP_PAST", database.KEEP_PAST[:1]),
+    "--at shows what is there now": lambda: patch.object(Snapshots, "view", lambda *_: None),
+    "a rebuilt catalog has no earlier states": lambda: _unrecorded("past_attachments"),
+    "a rebuilt catalog has no accepted failures": lambda: _unrecorded("accepted_failures"),
+    "an accepted failure counts": lambda: patch.object(Acceptances, "accepted_at", lambda *_: None),
+    "a recheck compares nothing": lambda: patch.object(Fetcher, "compare", _not_compared),
+    "a restore sends without a look": lambda: patch.object(Finder, "find", _looked_for_by_loads_alone),
+    "a file that was put back is another one": lambda: patch.object(Lineage, "read", _unlinked),
+    "what is in doubt is looked for as it is now": lambda: patch.object(
+        uploads, "_SENT_IF_IN_DOUBT", uploads._SOURCE_BLOB
+    ),
+}
+"""Defects that the nights have to find."""
 
 FOUND_BY = {
     "the checkpoint before the rows": 12,
     "the rows before the bytes": 59,
-    "what a killed run named is trusted": 8,
     "the name of a new manifest is not flushed": 50,
     "a catalog does not catch up with its manifest": 30,
     "a rebuilt catalog has its name before it is whole": 1,
@@ -186,5 +255,10 @@ FOUND_BY = {
     "a 404 is for ever": 3,
     "a listing that ends early is believed": 7,
     "errors of a download are swallowed": 3,
+    "a prune deletes what earlier snapshots hold": 9,
+    "a prune deletes what an unfinished load needs": 9,
+    "a restore sends without a look": 107,
+    "a file that was put back is another one": 3,
+    "what is in doubt is looked for as it is now": 147,
 }
 """Seeds that found these defects before. They are tried first, which only saves time."""

@@ -33,6 +33,7 @@ from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.simulation import loop
 from tests.simulation.disk import ForgetfulDisk
 from tests.simulation.faults import NO_FAULTS, SMALL, FaultInjector, FaultPlan, FaultyTracker, ViolationError, simulated
+from tests.simulation.workers import DyingWorkers
 from tests.support.parts import expected, files_on, rows, run_backup, run_load, run_rollback, run_verify
 
 PATIENCE = RetryPolicy(retries=3, max_total_wait=10_000)
@@ -147,8 +148,11 @@ def made_odd(target: FaultyTracker, seed: int) -> None:
         target.lags = rng.randint(1, 3)
 
 
+World = Callable[[random.Random], tuple[FaultyTracker, FaultyTracker, Mapping]]
+
+
 @contextmanager
-def new_story(seed: int) -> Iterator[Story]:
+def new_story(seed: int, new_world: World = world) -> Iterator[Story]:
     """The world of a seed, in a folder that is deleted afterwards."""
     memory = Path("/dev/shm")
     root = Path(tempfile.mkdtemp(prefix="simulation-", dir=memory if memory.is_dir() else None))
@@ -156,7 +160,7 @@ def new_story(seed: int) -> Iterator[Story]:
     state = random.getstate()
     random.seed(seed)
     try:
-        story = Story(seed, root / "archive", rng, *world(rng))
+        story = Story(seed, root / "archive", rng, *new_world(rng))
         made_odd(story.target, seed)
         yield story
     finally:
@@ -226,7 +230,8 @@ def one_backup(story: Story, injector: FaultInjector) -> dict[str, Any] | None:
     """One backup, and what must hold after each."""
     lose_the_catalog(story)
     had, seen = recorded(story), Counter(story.source.downloads)
-    work = run_backup(story.source, story.root, downloads=4, stop=injector.stop)
+    place = {"place": lambda local: DyingWorkers(local, random.Random(story.seed))} if story.seed % 3 == 0 else {}
+    work = run_backup(story.source, story.root, downloads=4, stop=injector.stop, **place)
     summary = story.run("backup", work, injector)
     has = recorded(story)
     story.expect(had.items() <= has.items(), "what was recorded stays recorded")

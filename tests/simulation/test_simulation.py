@@ -6,20 +6,22 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 from tests.simulation.faults import ViolationError
-from tests.simulation.mutants import FOUND_BY, MUTANTS
+from tests.simulation.mutants import FOUND_BY, MUTANTS, NIGHT_MUTANTS, Mutant
+from tests.simulation.nights import simulate_nights
 from tests.simulation.over_http import simulate_over_http
-from tests.simulation.story import simulate
+from tests.simulation.story import Story, simulate
 from tests.support.forks import in_a_process
 from tests.support.parts import FULL
 from tests.system.test_pairs import FOUR
 
-SEEDS = 240 if FULL else 40
+SEEDS = 240 if FULL else 70
+NIGHT_SEEDS = 120 if FULL else 12
 HTTP_SEEDS = 20 if FULL else 12
 FOUND = (
     2321,  # `rebuild` was killed before the name of the new catalog was safe, and nothing made it safe later
@@ -45,13 +47,28 @@ def test_whatever_happens_nothing_is_lost_and_nothing_done_twice():
         assert f": {end}" in log, end
 
 
+def logs_of_nights(seeds: Iterable[int]) -> str:
+    """The log of the runs of the nights of these seeds."""
+    return "\n".join(line for seed in seeds for line in simulate_nights(seed).log)
+
+
+@pytest.mark.timeout(300)
+def test_whatever_happens_each_snapshot_stays_and_what_is_lost_is_put_back():
+    """A violation names its seed: python -m tests.simulation --nights --seeds N. Every job is played, and disturbed."""
+    log = in_a_process(logs_of_nights, range(NIGHT_SEEDS))
+    for job in ("backup", "prune", "restore", "load", "read", "rollback"):
+        assert re.search(rf"^{job}: complete", log, re.MULTILINE), job
+    for job in ("backup", "prune", "restore"):
+        assert re.search(rf"^{job}: killed", log, re.MULTILINE), job
+
+
 def test_the_seeds_that_once_found_something_hold():
     assert in_a_process(logs_of, FOUND)
 
 
 DIGESTS = """
 import hashlib
-from tests.simulation.story import simulate
+from tests.simulation.story import Story, simulate
 for seed in range(3):
     story = simulate(seed)
     print(hashlib.sha256(repr((story.traces, story.log)).encode()).hexdigest())
@@ -91,12 +108,12 @@ def test_whatever_happens_over_http_nothing_is_lost_or_done_twice(tmp_path):
         assert f"-> {tracker}" in log
 
 
-def violation_by(mutant: str) -> str:
+def violation_by(mutants: dict[str, Mutant], play: Callable[[int], Story], mutant: str) -> str:
     """The violation that the first seed finds with this defect; empty if none finds any."""
-    with MUTANTS[mutant]():
+    with mutants[mutant]():
         for seed in (FOUND_BY.get(mutant, 0), *range(MAX_SEEDS_PER_MUTANT)):
             try:
-                simulate(seed)
+                play(seed)
             except ViolationError as violation:
                 return str(violation)
     return ""
@@ -105,4 +122,20 @@ def violation_by(mutant: str) -> str:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_defect_is_found(mutant):
-    assert in_a_process(violation_by, mutant)
+    assert in_a_process(a_defect_found, mutant)
+
+
+def a_defect_found(mutant: str) -> str:
+    """The violation that a load or backup with this defect makes."""
+    return violation_by(MUTANTS, simulate, mutant)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mutant", NIGHT_MUTANTS)
+def test_a_defect_in_the_history_is_found(mutant):
+    assert in_a_process(a_night_defect_found, mutant)
+
+
+def a_night_defect_found(mutant: str) -> str:
+    """The violation that nights with this defect make."""
+    return violation_by(NIGHT_MUTANTS, simulate_nights, mutant)

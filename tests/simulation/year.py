@@ -90,7 +90,7 @@ class IndexedTracker(MemoryTracker):
         return tuple(self.by_owner[owner])
 
     @override
-    def after(self, number: int, stream: str) -> list[tuple[int, Entity]]:
+    def entities_after(self, number: int, stream: str) -> list[tuple[int, Entity]]:
         numbered = self.by_stream[stream == ASKED]
         start = bisect_right(numbered, number, key=lambda pair: pair[0])
         return numbered[start : start + self.page_size]

@@ -12,7 +12,9 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.support.dying", "tests.simulation.mutants", "tests.simulation.over_http"])
+FORKS.set_forkserver_preload(
+    ["tests.support.dying", "tests.simulation.mutants", "tests.simulation.nights", "tests.simulation.over_http"]
+)
 
 
 def in_a_process(work: Callable[..., Any], *arguments: object) -> Any:

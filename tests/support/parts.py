@@ -60,13 +60,14 @@ def twin_of(tracker: MemoryTracker) -> tuple[MemoryTracker, Mapping]:
 async def run_backup(tracker: MemoryTracker | None, root: Path, **changes: Any) -> dict[str, Any]:
     """One backup into `root`, as a new process would make it; `source` in place of the tracker in memory."""
     stop, inner = changes.pop("stop", None), changes.pop("source", None) or MemorySource(tracker)
+    place = changes.pop("place", lambda downloader: downloader)
     archive = Archive(root)
     archive.prepare()
     catalog = Catalog(root)
     try:
         source = RetryingSource(VerifiedSource(inner), PATIENCE)
         settings = BackupSettings(**{"identity": "memory", "downloads": 4, **changes})
-        return (await backup(source, archive, catalog, settings, stop=stop)).as_json()
+        return (await backup(source, archive, catalog, settings, stop=stop, place=place)).as_json()
     finally:
         catalog.close()
 
@@ -88,7 +89,7 @@ async def run_load(tracker: MemoryTracker | None, root: Path, mapping: Mapping, 
 async def run_restore(tracker: MemoryTracker, root: Path, **changes: Any) -> dict[str, Any]:
     """One restore from `root` onto its source, as a new process would make it."""
     stop = changes.pop("stop", None)
-    target: Target = RetryingTarget(RestoreTarget(MemoryTarget(tracker)), PATIENCE)
+    target: Target = changes.pop("target", None) or RetryingTarget(RestoreTarget(MemoryTarget(tracker)), PATIENCE)
     if changes.get("dry_run"):
         target = DryRunTarget(target)
     archive = Archive(root)

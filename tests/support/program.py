@@ -236,15 +236,18 @@ def _map_twins(path: Path, source: Sandbox, target: Sandbox) -> None:
 
 
 async def process_and_peak(process: asyncio.subprocess.Process) -> tuple[int, int]:
-    """Exit status and peak resident memory in bytes, read from /proc.
+    """Exit status and peak resident memory in bytes, that of its fetch workers included, read from /proc.
 
     The kernel's own figure for a child (`ru_maxrss`) includes the memory that its parent had when it was forked.
     """
-    status, peak = Path(f"/proc/{process.pid}/status"), 0
+    peaks: dict[str, int] = {}
     ended = asyncio.ensure_future(process.wait())
     while not ended.done():
         await asyncio.wait({ended}, timeout=0.05)
         with suppress(OSError, ValueError, IndexError):
-            peak = max(peak, int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024)
-    assert peak, "it was never seen running"
-    return await ended, peak
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            for pid in (str(process.pid), *children):
+                status = Path(f"/proc/{pid}/status").read_text()
+                peaks[pid] = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    assert peaks, "it was never seen running"
+    return await ended, sum(peaks.values())

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from migrator.pipeline import summary
 from migrator.pipeline.summary import Failure, Summary
 
-SCHEMA = Path(summary.__file__).with_name("summary.schema.json")
+SCHEMA = Path(summary.__file__).parents[1] / "summary.schema.json"
 TEXT_OR_NULL = {"anyOf": [{"type": "string"}, {"type": "null"}]}
 FAILURE = {
     "description": "One file or one entity that a run could not do; the last three where it is about an upload.",

@@ -64,6 +64,34 @@ async def served(answer: Any, context: ssl.SSLContext | None = None) -> AsyncIte
         await server.close()
 
 
+@contextlib.asynccontextmanager
+async def in_front(port: int, context: ssl.SSLContext) -> AsyncIterator[str]:
+    """Serve over TLS what a server on this port of the loopback interface serves; yields the base URL."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.gather(passed(reader, server_writer), passed(server_reader, writer))
+
+    front = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    try:
+        yield f"https://127.0.0.1:{front.sockets[0].getsockname()[1]}"
+    finally:
+        front.close()
+        await front.wait_closed()
+
+
+async def passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: bytearray | None = None) -> None:
+    """Pass on what is read until its end, and add it to `seen`."""
+    with contextlib.suppress(ConnectionError):
+        while chunk := await reader.read(65536):
+            if seen is not None:
+                seen += chunk
+            writer.write(chunk)
+            await writer.drain()
+    writer.close()
+
+
 class Proxy:
     """An HTTP proxy: CONNECT is tunnelled, anything else passed on.
 
@@ -111,12 +139,4 @@ class Proxy:
         server_writer.write(first)
         if not first:
             writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-        await asyncio.gather(self._pass(reader, server_writer), self._pass(server_reader, writer))
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while chunk := await reader.read(65536):
-                self.through += chunk
-                writer.write(chunk)
-                await writer.drain()
-        writer.close()
+        await asyncio.gather(passed(reader, server_writer, self.through), passed(server_reader, writer, self.through))

@@ -108,3 +108,41 @@ class Odd(MemorySource):
         return replace(
             page, warnings=("no list of documents",), unread=(Unread(EntityRef("Bug", "item 3"), "it has no id"),)
         )
+
+
+async def test_addresses_of_messages_are_checked_and_nothing_is_sent(tmp_path, monkeypatch):
+    monkeypatch.setenv("GOOD_URL", "json://127.0.0.1:9/secret-token")
+    monkeypatch.setenv("ODD_URL", "nonsense://secret-token")
+    monkeypatch.setenv("PING_URL", "mailto:secret-token")
+    monkeypatch.delenv("NO_URL", raising=False)
+    async with TargetprocessSandbox(WORLD) as source:
+        config = configure(tmp_path, source)
+        urls = "urls = [{ env = 'GOOD_URL' }, { env = 'ODD_URL' }, { env = 'NO_URL' }, 'json://127.0.0.1:9']"
+        config.write_text(config.read_text() + f"[notify]\n{urls}\nping = {{ env = 'PING_URL' }}\n")
+        told = await run("--json", "check", config)
+        seen = await run("check", config)
+    found = {one["check"]: one for one in told.document["nightly"]}
+    assert (told.code, told.document["status"]) == (3, "incomplete")
+    assert [found[f"notify.urls[{number}]"]["ok"] for number in range(4)] == [True, False, False, True]
+    assert found["notify.urls[1]"]["detail"] == "this is no address that Apprise knows"
+    assert "NO_URL is not set" in found["notify.urls[2]"]["detail"]
+    assert found["notify.urls[3]"]["warning"] is True
+    assert found["notify.ping"]["detail"] == "not an http or https address"
+    assert "  FAIL notify.ping: not an http or https address" in seen.out
+    assert "secret-token" not in told.out + told.err + seen.out + seen.err
+
+
+async def test_the_folders_of_report_and_metrics_must_be_there(tmp_path):
+    async with TargetprocessSandbox(WORLD) as source:
+        config = configure(tmp_path, source)
+        without = await run("--json", "check", config)
+        config.write_text(config.read_text() + "[nightly]\nreport = 'report.html'\nmetrics = 'missing/m.prom'\n")
+        told = await run("--json", "check", config)
+        (tmp_path / "missing").mkdir()
+        mended = await run("--json", "check", config)
+    assert "nightly" not in without.document
+    found = {one["check"]: (one["ok"], one["detail"]) for one in told.document["nightly"]}
+    assert told.code == 3
+    assert found["nightly.report"] == (True, f"{tmp_path / 'report.html'} can be written")
+    assert found["nightly.metrics"] == (False, f"the folder {tmp_path / 'missing'} does not exist")
+    assert mended.code == without.code

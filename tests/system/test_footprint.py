@@ -1,4 +1,4 @@
-"""Peak memory of `migrator backup`: it grows neither with the size of a file nor with the number of files."""
+"""Peak memory of a backup and its fetch worker: it grows neither with the size of a file nor with their number."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def peak_of_backup(config: Path) -> tuple[int, int]:
 async def peak(folder: Path, world: World, **sections) -> int:
     """Peak memory of a backup of this world that went well."""
     async with TargetprocessSandbox(world) as sandbox:
-        sections = {"source__options": {"inline_images": "skip"}, **sections}
+        sections = {"source__options": {"inline_images": "skip"}, "limits": {"workers": 1}, **sections}
         began = time.monotonic()
         code, peak_rss = await peak_of_backup(configure(folder, sandbox, **sections))
         took = time.monotonic() - began
@@ -60,8 +60,14 @@ async def test_100_000_files_take_less_than_200_mb_of_memory(tmp_path):
     assert await peak(tmp_path, world) < LIMIT
 
 
+async def test_files_that_wait_to_be_written_take_little_memory(tmp_path):
+    """As large as files may be that are held in memory."""
+    world = World.generate(entities=100, attachments=1500, median_bytes=250_000, large_bytes=260_000)
+    assert await peak(tmp_path, world) < LIMIT
+
+
 async def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
-    few = await peak(tmp_path / "few", World.generate(entities=100, attachments=300, median_bytes=20, large_bytes=0))
+    few = await peak(tmp_path / "few", World.generate(entities=100, attachments=500, median_bytes=20, large_bytes=0))
     many = await peak(
         tmp_path / "many", World.generate(entities=1000, attachments=3000, median_bytes=20, large_bytes=0)
     )

@@ -18,7 +18,7 @@ from dataclasses import replace
 import pytest
 
 from migrator.errors import StorageError
-from migrator.pipeline.backup.recorder import MAX_IN_MEMORY_BYTES
+from migrator.pipeline.downloads import MAX_IN_MEMORY_BYTES
 from migrator.pipeline.export import ExportSettings, export
 from migrator.pipeline.verify import verify
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox

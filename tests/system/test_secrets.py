@@ -18,7 +18,10 @@ from tests.support.tls import Proxy
 
 PROXY = "pr0xy&p4ss w/ord"
 NOTIFY = "n0tify-t0ken"
-SHOWS_ITS_OWN = {"sandbox": "it serves an embedded tracker, and says how to log in there"}
+SHOWS_ITS_OWN = {
+    "sandbox": "it serves an embedded tracker, and says how to log in there",
+    "browse": "it serves what the archive holds, and that is searched here; it says its address",
+}
 
 
 def spelled(secrets: set[str], pairs: set[tuple[str, str]]) -> set[bytes]:

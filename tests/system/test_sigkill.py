@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from migrator.pipeline.backup.fetch import MAX_UNRECORDED
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
@@ -28,7 +29,7 @@ KILLS = 10 if FULL else 4
 FILES = 5_000 if FULL else 2_000
 UPLOADS = 400 if FULL else 160
 DOWNLOADS = 16
-AGAIN = 2 * DOWNLOADS + 64
+AGAIN = 2 * DOWNLOADS + MAX_UNRECORDED
 """So many files may be fetched again for one kill."""
 
 SEED = int(os.environ.get("SIGKILL_SEED") or random.randrange(10**6))

@@ -17,6 +17,7 @@ import pytest
 from migrator.pipeline.rebuild import rebuild
 from migrator.pipeline.verify import CODES
 from migrator.store.blobs import Archive
+from migrator.store.catalog import Catalog
 from migrator.store.repair.auditing import audit
 from tests.support.parts import overwrite, rows, run_verify
 
@@ -88,6 +89,16 @@ async def test_what_is_wrong_with_catalog_or_manifest_is_mended_by_a_rebuild(tmp
 @pytest.mark.parametrize("name", ARCHIVES)
 async def test_an_archive_of_then_is_sound_today(tmp_path, name):
     root = fixture(name, tmp_path)
+    assert audit(root) == []
+    assert (await run_verify(root))["problems"] == []
+    assert files_of(root) == FILES
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+async def test_an_archive_of_then_is_sound_between_its_first_opening_and_a_run(tmp_path, name):
+    """As a first run leaves it that was killed before it wrote the new manifest."""
+    root = fixture(name, tmp_path)
+    Catalog(root).close()
     assert audit(root) == []
     assert (await run_verify(root))["problems"] == []
     assert files_of(root) == FILES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -139,14 +140,18 @@ async def test_files_that_nothing_owns_can_be_mapped(backed_up):
     assert files_on(target, mapping[NOBODY][0])
 
 
-def losing_answers(target: MemoryTracker, times: int, *, arrives: bool):
-    """A target whose first answers to uploads are lost, with the file there or not; counts the losses."""
+def losing_answers(target: MemoryTracker, losses: tuple[int, ...], *, arrives: bool):
+    """A target that loses so many of the first answers for each of the first files, with the file there or not."""
 
     class Losing(MemoryTarget):
         lost = 0
+        left: ClassVar[dict[int, int]] = {}
 
         async def upload(self, owner, draft, body):
-            if self.lost < times:
+            if id(draft) not in self.left and len(self.left) < len(losses):
+                self.left[id(draft)] = losses[len(self.left)]
+            if self.left.get(id(draft)):
+                self.left[id(draft)] -= 1
                 type(self).lost += 1
                 if arrives:
                     await super().upload(owner, draft, body)
@@ -159,7 +164,7 @@ def losing_answers(target: MemoryTracker, times: int, *, arrives: bool):
 @pytest.mark.parametrize("arrives", [True, False])
 async def test_an_upload_without_an_answer_is_looked_for_before_it_is_sent_again(backed_up, arrives):
     root, source, target, mapping = backed_up
-    losing = losing_answers(target, 5, arrives=arrives)
+    losing = losing_answers(target, (1, 1, 1, 1, 1) if arrives else (2, 2, 1), arrives=arrives)
     summary = await run_load(target, root, mapping, target=RetryingTarget(losing, PATIENCE), uploads=1)
     assert losing.lost == 5
     if arrives:
@@ -173,7 +178,7 @@ async def test_an_upload_without_an_answer_is_looked_for_before_it_is_sent_again
 
 async def test_what_stays_in_doubt_is_settled_by_the_next_run(backed_up):
     root, source, target, mapping = backed_up
-    losing = losing_answers(target, 4, arrives=False)
+    losing = losing_answers(target, (2, 2), arrives=False)
     first = await run_load(target, root, mapping, target=RetryingTarget(losing, PATIENCE), uploads=1)
     assert (first["status"], first["uploads"]["failed"]) == ("incomplete", 2)
     second = await run_load(target, root, mapping)
@@ -466,3 +471,39 @@ async def test_a_load_of_something_new_reads_back_only_that(backed_up):
     await run_backup(source, root)
     summary = await run_load(target, root, mapping, verify_content=True)
     assert (summary["content"]["checked"], summary["uploads"]["uploaded"]) == (1, 1)
+
+
+class Cutting(MemoryTarget):
+    """Loses the last byte of what it gets; its answers state no size."""
+
+    async def upload(self, owner, draft, body):
+        made = await super().upload(owner, draft, body)
+        content = self._tracker.content[made.id][:-1]
+        self._tracker.content[made.id] = content
+        self._tracker.files[made.id] = replace(self._tracker.files[made.id], size=len(content))
+        return replace(made, size=None)
+
+
+async def test_an_answer_without_a_size_is_held_against_a_list_also_after_a_kill(backed_up):
+    root, _, target, mapping = backed_up
+    looks, reached = Counter(), asyncio.Event()
+
+    async def hang_at_the_second_look(verb, key):
+        looks[verb, key] += 1
+        if verb == "find_attachments" and looks[verb, key] == 2:
+            reached.set()
+            await asyncio.Event().wait()
+
+    target.on_call = hang_at_the_second_look
+    cutting = RetryingTarget(Cutting(target), PATIENCE)
+    first = asyncio.create_task(run_load(None, root, mapping, target=cutting))
+    await asyncio.wait_for(reached.wait(), 10)
+    await asyncio.sleep(0.05)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert ("uploaded",) in rows(root, "SELECT status FROM uploads")
+    target.on_call = None
+    summary = await run_load(None, root, mapping, target=cutting)
+    assert summary["status"] == "incomplete"
+    assert any("bytes; sent were" in failure["reason"] for failure in summary["failures"])

@@ -228,7 +228,7 @@ def _killed(monkeypatch: pytest.MonkeyPatch, root: Path, at: int) -> int:
 
 
 async def test_an_archive_that_could_not_be_made_is_made_whole_by_the_next_run(tmp_path, monkeypatch):
-    real, making = database._opened, {sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_INDEX}
+    real, making = database.opened, {sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_INDEX}
     refused = 0
     while True:
         root = tmp_path / str(refused)
@@ -245,7 +245,7 @@ async def test_an_archive_that_could_not_be_made_is_made_whole_by_the_next_run(t
             return db
 
         with monkeypatch.context() as patched, suppress(ArchiveDamagedError):
-            patched.setattr(database, "_opened", opened)
+            patched.setattr(database, "opened", opened)
             Catalog(root).close()
         await run_backup(small_tracker(), root)
         assert audit(root) == [], refused

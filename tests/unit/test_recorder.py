@@ -1,4 +1,4 @@
-"""The recorder: bytes before rows, one batch written while another is recorded, nothing lost when either fails."""
+"""The recorder: everything that waits is recorded in one transaction, and nothing is lost when that fails."""
 
 from __future__ import annotations
 
@@ -16,32 +16,29 @@ from migrator.pipeline.executor import SerialExecutor
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 
-DOWNLOADS = 4
-
 
 @asynccontextmanager
 async def recorder(root, count):
-    """A recorder, its archive and catalog, and so many files that the catalog expects, settled."""
+    """A recorder, its catalog, and so many files that the catalog expects, fetched."""
     archive, catalog, executor = Archive(root), Catalog(root), SerialExecutor()
     archive.prepare()
     run = catalog.runs.begin("backup")
     files = [Attachment(f"{number:04}", EntityRef("Bug", "1"), "x") for number in range(count)]
     catalog.crawl.record_listing(run, [], [(file, Status.PENDING) for file in files])
-    made = Recorder(archive, catalog, executor, run, DOWNLOADS)
     try:
-        yield made, archive, catalog, [settled(file) for file in files]
+        yield Recorder(archive, catalog, executor, run), catalog, files
     finally:
         await executor.close()
         catalog.close()
 
 
-def settled(file):
+def fetched(file, recorded=lambda *_: None):
     body = file.id.encode()
     blob = Blob(hashlib.sha256(body).hexdigest(), len(body))
-    return FetchResult(Outcome(file, Status.STORED, blob), body, lambda *_: None)
+    return FetchResult(Outcome(file, Status.STORED, blob), recorded)
 
 
-def recorded(catalog):
+def stored_in(catalog):
     return {row[0] for row in catalog.db.execute("SELECT attachment_id FROM attachments WHERE status = 'stored'")}
 
 
@@ -51,78 +48,76 @@ async def end(task):
         await task
 
 
-async def test_a_batch_is_written_while_the_one_before_is_recorded(tmp_path):
-    async with recorder(tmp_path, 68) as (made, archive, catalog, files):
-        record, store, written, begun = catalog.crawl.record_outcomes, archive.store_batch, set(), threading.Event()
-        overlaps = []
-
-        def storing(bodies):
-            if written:
-                begun.set()
-            store(bodies)
-            written.update(blob.sha256 for blob, _ in bodies)
+async def test_what_comes_while_a_batch_is_recorded_is_the_next_batch(tmp_path):
+    async with recorder(tmp_path, 100) as (made, catalog, files):
+        record, go_on, batches = catalog.crawl.record_outcomes, threading.Event(), []
 
         def recording(run, outcomes):
-            if not overlaps:
-                overlaps.append(begun.wait(10))
-            assert {outcome.blob.sha256 for outcome in outcomes} <= written
+            batches.append(len(outcomes))
+            go_on.wait(10)
             record(run, outcomes)
 
-        archive.store_batch, catalog.crawl.record_outcomes = storing, recording
-        task = asyncio.create_task(made.run())
-        async with asyncio.timeout(20):
-            await asyncio.gather(*(made.add(file) for file in files))
-            await made.flush()
+        catalog.crawl.record_outcomes = recording
+        task, recorded = asyncio.create_task(made.run()), asyncio.Queue()
+        made.add(fetched(files[0], lambda *_: recorded.put_nowait(1)))
+        while not batches:
+            await asyncio.sleep(0.001)
+        for file in files[1:]:
+            made.add(fetched(file, lambda *_: recorded.put_nowait(1)))
+        go_on.set()
+        for _ in files:
+            await asyncio.wait_for(recorded.get(), 10)
         await end(task)
-        assert overlaps == [True]
-        assert len(recorded(catalog)) == len(files)
+        assert batches == [1, 99]
+        assert stored_in(catalog) == {file.id for file in files}
 
 
-@pytest.mark.parametrize("fails", ["store_batch", "record_outcomes"])
-async def test_a_failed_write_or_record_is_told_once_and_recorded_by_the_flush(tmp_path, fails):
-    async with recorder(tmp_path, 60) as (made, archive, catalog, files):
-        whole = archive if fails == "store_batch" else catalog.crawl
-        does, failures = getattr(whole, fails), [StorageError("full")]
+async def test_a_file_is_called_recorded_only_once_it_is(tmp_path):
+    async with recorder(tmp_path, 1) as (made, catalog, files):
+        seen, done = [], asyncio.Event()
 
-        def refusing(*args):
-            if failures:
-                raise failures.pop()
-            return does(*args)
+        def recorded(attachment, status):
+            seen.append((attachment, status, stored_in(catalog)))
+            done.set()
 
-        setattr(whole, fails, refusing)
+        task = asyncio.create_task(made.run())
+        made.add(fetched(files[0], recorded))
+        await asyncio.wait_for(done.wait(), 10)
+        await end(task)
+        assert seen == [(files[0], Status.STORED, {files[0].id})]
+
+
+async def test_a_batch_that_could_not_be_recorded_is_recorded_by_the_flush(tmp_path):
+    async with recorder(tmp_path, 3) as (made, catalog, files):
+        record, calls = catalog.crawl.record_outcomes, []
+
+        def once_refused(run, outcomes):
+            calls.append(len(outcomes))
+            if len(calls) == 1:
+                raise StorageError("the disk is full")
+            record(run, outcomes)
+
+        catalog.crawl.record_outcomes = once_refused
+        for file in files:
+            made.add(fetched(file))
+        with pytest.raises(StorageError, match="the disk is full"):
+            await asyncio.wait_for(made.run(), 10)
+        assert not stored_in(catalog)
+        await made.flush()
+        assert calls == [3, 3]
+        assert stored_in(catalog) == {file.id for file in files}
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_it_ends_when_it_is_cancelled_at_whatever_moment(tmp_path, turns):
+    async with recorder(tmp_path, 2) as (made, catalog, files):
         task = asyncio.create_task(made.run())
         for file in files:
-            await made.add(file)
-        with pytest.raises(StorageError, match="full"):
-            await asyncio.wait_for(task, 10)
-        await made.flush()
-        assert len(recorded(catalog)) == len(files)
-
-
-async def test_a_file_settled_while_nothing_else_happens_is_recorded_too(tmp_path):
-    async with recorder(tmp_path, 1) as (made, _, catalog, files):
-        told = asyncio.Event()
-        task = asyncio.create_task(made.run())
-        await made.add(FetchResult(files[0].outcome, files[0].body, lambda *_: told.set()))
-        await asyncio.wait_for(told.wait(), 10)
-        assert recorded(catalog) == {"0000"}
-        await end(task)
-        await made.flush()
-
-
-@pytest.mark.parametrize("ticks", range(8))
-async def test_it_ends_when_it_is_cancelled_at_whatever_moment(tmp_path, ticks):
-    async with recorder(tmp_path, 40) as (made, _, catalog, files):
-        task = asyncio.create_task(made.run())
-        await made.add(files[0])
-        for _ in range(3):
-            await asyncio.sleep(0)
-        for file in files[1:]:
-            await made.add(file)
-        for _ in range(ticks):
+            made.add(fetched(file))
+        for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
-        await asyncio.wait({task}, timeout=5)
-        assert task.cancelled()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 10)
         await made.flush()
-        assert len(recorded(catalog)) == len(files)
+        assert stored_in(catalog) == {file.id for file in files}

@@ -18,6 +18,7 @@ from migrator.jobs.commands.report import command
 from migrator.layers.retry import RetryingTarget
 from migrator.model import Attachment, EntityRef
 from migrator.pipeline.report.data import EntityReport, FileReport, Totals
+from migrator.pipeline.report.history import History
 from migrator.pipeline.report.html import write_page
 from migrator.pipeline.report.writers import report
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
@@ -186,7 +187,7 @@ def test_a_page_is_written_while_its_rows_are_read():
             filed = FileReport(of, "stored", "", 1, "https://x.example/\u200c\udc80", (), ())
             yield EntityReport(of.owner, "", "", "", (filed,))
 
-    write_page(page, Totals("memory", ""), entities())
+    write_page(page, Totals("memory", ""), History((), "", ()), entities())
     assert written[1_000] < written[2_000] < page.tell()
     assert page.tell() - written[-1] < 20_000, "little of it is held back"
     assert page.getvalue().count('href="https://x.example/%E2%80%8C%3F"') == 3_000

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from migrator.errors import ConfigError, OutcomeUnknownError
+from migrator.errors import ConfigError, OutcomeUnknownError, RejectedError
 from migrator.model import EntityRef
 from migrator.pipeline.prune import Retention
 from migrator.pipeline.rebuild import rebuild
@@ -417,6 +417,20 @@ async def test_a_diff_across_loss_and_restore_shows_no_change(tmp_path):
         assert [change.change for change in catalog.snapshots.changes(during, after)] == ["added"]
 
 
+async def test_a_diff_across_two_losses_and_restores_shows_no_change(tmp_path):
+    tracker, owner = await lost(tmp_path)
+    await run_restore(tracker, tmp_path)
+    await back_up(tracker, tmp_path)
+    tracker.remove(named(tracker, "b.txt"))
+    await back_up(tracker, tmp_path)
+    await run_restore(tracker, tmp_path)
+    await back_up(tracker, tmp_path)
+    assert names_on(tracker, owner) == {"a.txt": 1, "b.txt": 1}
+    with closing(Catalog(tmp_path, read_only=True)) as catalog:
+        first, *_, last = [snapshot.run for snapshot in catalog.snapshots.all()]
+        assert catalog.snapshots.changes(first, last) == []
+
+
 async def test_a_second_restore_tells_the_first_author_once(tmp_path):
     tracker, owner = tracker_with()
     tracker.attach(owner, "a.txt", b"a", description="mine", created_by="Ann")
@@ -459,3 +473,26 @@ async def test_a_rebuilt_catalog_knows_what_was_restored(tmp_path):
     assert rebuild(Archive(tmp_path)).as_json()["status"] == "complete"
     assert (await run_restore(tracker, tmp_path))["uploads"] == NOTHING
     assert names_on(tracker, owner) == {"a.txt": 1, "b.txt": 1}
+
+
+@pytest.mark.parametrize("answer", ["lost", "accepted", "refused"])
+async def test_what_a_restore_says_speaks_of_the_source(tmp_path, answer):
+    """The machinery is that of a load, whose words would be wrong here."""
+    tracker, _ = await lost(tmp_path)
+    tracker.lags = 0 if answer == "refused" else 50
+
+    async def on_call(verb: str, _: str) -> None:
+        if verb == "uploaded" and answer != "refused":
+            raise OutcomeUnknownError("no answer came", at_work=answer == "lost", accepted=answer == "accepted")
+        if verb == "upload" and answer == "refused":
+            raise RejectedError("POST upload: status 413")
+
+    tracker.on_call = on_call
+    said = []
+    for _ in range(3):
+        summary = await run_restore(tracker, tmp_path)
+        said += [failure["reason"] for failure in summary["failures"]]
+    assert said
+    assert not [reason for reason in said if "target" in reason or "next load" in reason]
+    if answer != "refused":
+        assert any("at the source" in reason for reason in said)

@@ -35,7 +35,7 @@ def test_the_schema_is_valid_and_knows_every_command():
     schema = json.loads(SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     commands = {each.get("properties", {}).get("command", {}).get("const") for each in schema["$defs"].values()}
-    assert commands - {None} == COMMANDS.keys() - {"sandbox"}
+    assert commands - {None} == COMMANDS.keys() - {"browse", "sandbox"}
 
 
 @pytest.mark.parametrize("document", [document for _, document in DOCUMENTS], ids=[name for name, _ in DOCUMENTS])

@@ -13,18 +13,21 @@ Beware: nothing is called gone unless the whole source was seen.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from typing_extensions import override
 
 from migrator.model import RunStatus, Status
 from migrator.pipeline.backup.crawl import Crawler
-from migrator.pipeline.backup.fetch import Fetcher
+from migrator.pipeline.backup.fetch import BATCHES_IN_FLIGHT, Fetcher
 from migrator.pipeline.backup.findings import Findings
 from migrator.pipeline.backup.recheck import Rechecker
 from migrator.pipeline.backup.recorder import Recorder
 from migrator.pipeline.backup.relocation import relocate
 from migrator.pipeline.backup.unchanged import UnchangedEntities, plan_crawl
+from migrator.pipeline.downloads import Downloader
+from migrator.pipeline.fetch_place import FetchPlace
 from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import BackupSummary, Failure
 from migrator.ports import Source
@@ -63,28 +66,38 @@ async def backup(
     *,
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
+    place: Callable[[Downloader], FetchPlace] = lambda downloader: downloader,
 ) -> BackupSummary:
-    """One run: resumes the crawl under way, or starts one. The caller holds the archive."""
+    """One run: resumes the crawl under way, or starts one. The caller holds the archive.
+
+    `place` makes the place where files are fetched out of the one that fetches them in this process.
+    """
     async with run_context(catalog, "backup", lambda: catalog.settings.claim_source(settings.identity)) as context:
-        job = _Backup(source, archive, settings, context, progress or Silent())
+        job = _Backup(source, archive, settings, context, progress or Silent(), place)
         await context.executor.call(job.begin)
         return await context.execute(job, stop)
 
 
 class _Backup(Job[BackupSummary]):
     def __init__(
-        self, source: Source, archive: Archive, settings: BackupSettings, context: RunContext, progress: Progress
+        self,
+        source: Source,
+        archive: Archive,
+        settings: BackupSettings,
+        context: RunContext,
+        progress: Progress,
+        place: Callable[[Downloader], FetchPlace],
     ) -> None:
         self._source, self._archive, self._settings, self._progress = source, archive, settings, progress
         self._catalog, self._executor, self._run = context.catalog, context.executor, context.run
-        self._recorder = Recorder(archive, context.catalog, context.executor, context.run, settings.downloads)
+        self._recorder = Recorder(archive, context.catalog, context.executor, context.run)
+        self._place = place(Downloader(source, archive, context.stop, progress, downloads=settings.downloads))
         self._fetcher = Fetcher(
             source,
-            archive,
+            self._place,
             self._recorder,
             context.stop,
             progress,
-            downloads=settings.downloads,
             allow_forbidden=settings.allow_forbidden,
             witness=lambda: context.executor.call(context.catalog.files.stored_of_unlisted_size),
         )
@@ -138,7 +151,11 @@ class _Backup(Job[BackupSummary]):
 
     @override
     async def flush(self) -> None:
-        await self._recorder.flush()
+        try:
+            await self._place.flush()
+            await self._recorder.flush()
+        finally:
+            await self._place.close()
 
     @override
     def summary(self, status: RunStatus) -> BackupSummary:
@@ -184,7 +201,7 @@ class _Backup(Job[BackupSummary]):
             await self._executor.call(self._require_space)
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self._recorder.run())]
-            helpers += [group.create_task(self._fetcher.work()) for _ in range(self._settings.downloads)]
+            helpers += [group.create_task(self._fetcher.work()) for _ in range(BATCHES_IN_FLIGHT)]
             await self._crawler.read_all()
             await self._crawler.complete()
             await self._crawler.retry_unfinished()

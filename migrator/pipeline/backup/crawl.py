@@ -167,6 +167,7 @@ class Crawler:
             self._space.require_for_files, [attachment.size for attachment in todo], self._catalog
         )
         self._progress.known(len(todo), sum(attachment.size or 0 for attachment in todo))
+        self._fetcher.expect(len(todo))
         left, all_recorded = len(todo), asyncio.Event()
 
         def recorded(attachment: Attachment, status: Status) -> None:

@@ -1,4 +1,4 @@
-"""Fetching: files are taken from a queue and downloaded side by side; each gets an outcome.
+"""Fetching: files are queued, handed out in batches, and each gets an outcome.
 
 An error of one file must neither cancel the others nor vanish, so it becomes a status with its reason. One file never
 speaks for the tracker: the credentials are wrong only if every file was refused, and a 404 makes a file `gone` only if
@@ -8,18 +8,27 @@ the tracker, asked again, no longer lists it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
 
 from migrator import errors
 from migrator.model import Attachment, Blob, Outcome, Status
-from migrator.pipeline.backup.recorder import FetchResult, Recorded, Recorder, StoreSink
+from migrator.pipeline.backup.recorder import FetchResult, Recorded, Recorder
+from migrator.pipeline.fetch_place import Fetched, FetchPlace
 from migrator.pipeline.reading import HashSink
 from migrator.pipeline.stop import StopToken
 from migrator.ports import Source
-from migrator.progress import Progress, Silent
-from migrator.store import Archive
+from migrator.progress import Progress
 
+MAX_UNRECORDED = 1024
+"""Files that are queued or handed out and not recorded yet. A kill loses no more downloads than these."""
+MAX_BATCH_FILES, MIN_BATCH_FILES = 256, 16
+BATCH_SECONDS = 0.25
+"""A batch has as many files as are fetched in this time."""
+BATCHES_IN_FLIGHT = 4
 MIN_REFUSED, MAX_REFUSED = 3, 1000
 """If this many files were refused and none was fetched, the credentials are wrong. MIN_REFUSED counts at the end of a
 run; at MAX_REFUSED the run ends at once.
@@ -30,27 +39,52 @@ MAX_DOUBTED = 10_000
 """Files that failed because they were empty, and are fetched again in the same run if a later file has content."""
 
 
-class Fetcher:
-    """The downloads of one run. `work` is one download task of several.
+class Pace:
+    """How many files are recorded per second, measured over the last second or so."""
 
-    `witness` finds a file of unlisted size that an earlier run fetched and that was not empty.
+    def __init__(self) -> None:
+        self._began, self._files, self._rate = -1.0, 0, 0.0
+
+    def batch_size(self) -> int:
+        """How many files a batch may have: few while little is known."""
+        return max(MIN_BATCH_FILES, min(MAX_BATCH_FILES, int(self._rate * BATCH_SECONDS)))
+
+    def count(self, files: int) -> None:
+        """That many more files were fetched."""
+        now = asyncio.get_running_loop().time()
+        if self._began < 0:
+            self._began = now
+        self._files += files
+        if (passed := now - self._began) > BATCH_SECONDS / 2:
+            rate = self._files / passed
+            self._rate = rate if passed > 1 else max(rate, self._rate)
+            if passed > 1:
+                self._began, self._files = now, 0
+
+
+class Fetcher:
+    """The downloads of one run: queues files, has `place` fetch them, judges what came, and hands that to the recorder.
+
+    `work` is one of BATCHES_IN_FLIGHT tasks. `witness` finds a file of unlisted size that an earlier run fetched and
+    that was not empty.
     """
 
     def __init__(
         self,
         source: Source,
-        archive: Archive,
+        place: FetchPlace,
         recorder: Recorder,
         stop: StopToken,
         progress: Progress,
         *,
-        downloads: int,
         allow_forbidden: bool,
         witness: Callable[[], Awaitable[Attachment | None]],
     ) -> None:
-        self._source, self._archive, self._recorder = source, archive, recorder
+        self._source, self._place, self._recorder = source, place, recorder
         self._stop, self._progress, self._allow_forbidden = stop, progress, allow_forbidden
-        self._queue: asyncio.Queue[tuple[Attachment, Recorded]] = asyncio.Queue(2 * downloads)
+        self._queue: deque[tuple[Attachment, Recorded]] = deque()
+        self._queued, self._slots = asyncio.Event(), asyncio.Semaphore(MAX_UNRECORDED)
+        self._pace = Pace()
         self._tried = self._stored = self._refused = self._missing = 0
         self._refusal = ""
         # These are about files of unlisted size.
@@ -59,15 +93,55 @@ class Fetcher:
         self._doubted: list[Attachment] = []
 
     async def put(self, attachment: Attachment, recorded: Recorded) -> None:
-        """Queue a file; `recorded` is called once its outcome is in the catalog. Waits while the queue is full."""
-        await self._queue.put((attachment, recorded))
+        """Queue a file; `recorded` is called once its outcome is in the catalog. Waits while too many are under way."""
+        await self._slots.acquire()
+
+        def freed(attachment: Attachment, status: Status) -> None:
+            self._slots.release()
+            recorded(attachment, status)
+
+        self._queue.append((attachment, freed))
+        self._queued.set()
+
+    def expect(self, files: int) -> None:
+        """That many more files will be put."""
+        self._place.expect(files)
 
     async def work(self) -> None:
-        """Fetch one file after the other until cancelled, or until a stop."""
+        """Have one batch after the other fetched until cancelled, or until a stop."""
         while not self._stop.requested:
-            attachment, recorded = await self._queue.get()
+            await self._queued.wait()
+            if batch := self._take_batch():
+                await self._fetch_batch(batch)
+
+    def _take_batch(self) -> dict[str, tuple[Attachment, Recorded]]:
+        """The next files of the queue by id; a file that is queued twice is in two batches."""
+        batch: dict[str, tuple[Attachment, Recorded]] = {}
+        size = self._pace.batch_size()
+        while self._queue and len(batch) < size and self._queue[0][0].id not in batch:
+            attachment, recorded = self._queue.popleft()
+            batch[attachment.id] = attachment, recorded
+        if not self._queue:
+            self._queued.clear()
+        return batch
+
+    async def _fetch_batch(self, batch: dict[str, tuple[Attachment, Recorded]]) -> None:
+        def report(results: Sequence[Fetched]) -> None:
+            self._pace.count(len(results))
+            for fetched in results:
+                attachment, recorded = batch[fetched.attachment_id]
+                if fetched.blob is not None and (fetched.blob.size or not _is_unlisted(attachment.size)):
+                    outcome = self._stored_as(attachment, fetched.blob, fetched.warning)
+                    self._recorder.add(FetchResult(outcome, recorded))
+                elif judging.open:
+                    judging.group.create_task(judge(attachment, recorded, fetched))
+
+        async def judge(attachment: Attachment, recorded: Recorded, fetched: Fetched) -> None:
             with self._stop.in_flight():
-                await self._recorder.add(await self.fetch(attachment, recorded))
+                self._recorder.add(FetchResult(await self._judged(attachment, fetched), recorded))
+
+        async with _Judging() as judging:
+            await self._place.fetch([attachment for attachment, _ in batch.values()], report)
 
     def require_some(self) -> None:
         """After the last file: `AuthError` if several were requested and every one was refused."""
@@ -89,65 +163,70 @@ class Fetcher:
             "does a proxy pass on only the API?"
         )
 
-    async def fetch(self, attachment: Attachment, recorded: Recorded) -> FetchResult:
-        """Download a file, for the recorder to store."""
-        sink, body = StoreSink(self._archive, self._progress), None
-
-        async def store() -> Blob:
-            nonlocal body
-            await self._source.download(attachment, sink)
-            blob, body = await sink.finish()
-            await self._require_content(attachment, blob, sink)
-            return blob
-
-        try:
-            outcome = await self._outcome(attachment, store)
-        finally:
-            sink.discard()
-        return FetchResult(replace(outcome, warning=sink.warning), body if outcome.blob else None, recorded)
+    async def fetch(self, attachment: Attachment) -> Outcome:
+        """Fetch one file now, for the recorder to record; after a stop it is not fetched, which is a failure."""
+        results: list[Fetched] = []
+        await self._place.fetch([attachment], results.extend)
+        if not results:
+            return Outcome(attachment, Status.FAILED, error="the run was stopped before it")
+        return await self._judged(attachment, results[0])
 
     async def compare(self, attachment: Attachment, stored: Blob) -> Outcome:
         """Download a file that is stored already, and keep nothing of it: the blob is what came."""
-
-        async def hash_it() -> Blob:
-            sink = HashSink(progress=self._progress)
+        sink = HashSink(progress=self._progress)
+        try:
             await self._source.download(attachment, sink)
             if stored.size and not sink.size and _is_unlisted(attachment.size):
                 raise errors.UnexpectedBodyError("empty, and no size is listed to hold that against")
-            return Blob(sink.sha256.hexdigest(), sink.size)
-
-        return await self._outcome(attachment, hash_it)
-
-    async def _outcome(self, attachment: Attachment, download: Callable[[], Awaitable[Blob]]) -> Outcome:
-        """Download a file, and say how that went."""
-        self._tried += 1
-        try:
-            blob = await download()
-        except errors.ConnectError as error:
-            raise errors.TrackerUnreachableError(str(error)) from error
         except errors.ItemFailedError as error:
-            status, reason = await self._outcome_of(attachment, error)
-            self._progress.done(failed=status is Status.FAILED)
-            return Outcome(attachment, status, None, reason)
+            return await self._failed_as(attachment, error)
+        return self._stored_as(attachment, Blob(sink.sha256.hexdigest(), sink.size), None)
+
+    def _stored_as(self, attachment: Attachment, blob: Blob, warning: str | None) -> Outcome:
+        """The outcome of a file that came."""
+        self._tried += 1
         self._stored += 1
+        if blob.size and _is_unlisted(attachment.size):
+            self._some_content = True
         self._progress.done()
-        return Outcome(attachment, Status.STORED, blob)
+        return Outcome(attachment, Status.STORED, blob, warning=warning)
+
+    async def _judged(self, attachment: Attachment, fetched: Fetched) -> Outcome:
+        """The outcome of any file. Raises what is fatal."""
+        error, blob, warning = fetched.error, fetched.blob, fetched.warning
+        if isinstance(error, errors.ItemFailedError):
+            return await self._failed_as(attachment, error)
+        if error is not None:
+            raise error
+        assert blob is not None  # noqa: S101 - there is a blob or an error
+        if not blob.size and _is_unlisted(attachment.size):
+            try:
+                await self._accept_empty(attachment)
+            except errors.ItemFailedError as refusal:
+                return await self._failed_as(attachment, refusal)
+            doubt = "empty, and no size is listed to hold that against"
+            warning = doubt if warning is None else f"{warning}; {doubt}"
+        return self._stored_as(attachment, blob, warning)
+
+    async def _failed_as(self, attachment: Attachment, error: errors.ItemFailedError) -> Outcome:
+        """The outcome of a file that didn't come; `TrackerUnreachableError` if there was no connection."""
+        self._tried += 1
+        if isinstance(error, errors.ConnectError):
+            raise errors.TrackerUnreachableError(str(error)) from error
+        status, reason = await self._outcome_of(attachment, error)
+        self._progress.done(failed=status is Status.FAILED)
+        return Outcome(attachment, status, None, reason)
 
     def take_doubted(self) -> list[Attachment]:
         """The files that failed because they were empty, if others were not: they may be fetched again, once."""
         doubted, self._doubted = self._doubted if self._some_content else [], []
         return doubted
 
-    async def _require_content(self, attachment: Attachment, blob: Blob, sink: StoreSink) -> None:
+    async def _accept_empty(self, attachment: Attachment) -> None:
         """If no size is listed, an empty body proves nothing: only a few are accepted, with a warning.
 
         Once a file of unlisted size has content, all are accepted: the storage behind the tracker is there.
         """
-        if not _is_unlisted(attachment.size):
-            return
-        if blob.size:
-            self._some_content = True
-            return
         if self._empty >= MAX_EMPTY and not await self._gives_content():
             if len(self._doubted) < MAX_DOUBTED:
                 self._doubted.append(attachment)
@@ -155,21 +234,15 @@ class Fetcher:
                 "empty, as all files before it of which no size is listed; is the storage behind the tracker away?"
             )
         self._empty += 1
-        sink.warn("empty, and no size is listed to hold that against")
 
     async def _gives_content(self) -> bool:
         """Whether any file of unlisted size had content. If none had, one that the archive has is fetched again."""
         async with self._asking:
             if not self._some_content and (known := await self._witness()):
-                sink = StoreSink(self._archive, Silent())
-                try:
+                self._witness, sink = _no_witness, HashSink()
+                with suppress(errors.ItemFailedError):  # that says nothing about the others
                     await self._source.download(known, sink)
-                    self._some_content = (await sink.finish())[0].size > 0
-                except errors.ItemFailedError:
-                    pass  # it says nothing about the others
-                finally:
-                    sink.discard()
-                    self._witness = _no_witness
+                    self._some_content = sink.size > 0
         return self._some_content
 
     async def _outcome_of(self, attachment: Attachment, error: errors.MigratorError) -> tuple[Status, str]:
@@ -195,6 +268,25 @@ class Fetcher:
             return Status.GONE, str(error)
         self._missing += 1
         return Status.FAILED, f"{error}, though the tracker still lists it"
+
+
+class _Judging:
+    """The tasks that judge the files of one batch; what one of them raises cancels the rest."""
+
+    def __init__(self) -> None:
+        self.group, self.open = asyncio.TaskGroup(), True
+
+    async def __aenter__(self) -> Self:
+        await self.group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.group.__aexit__(kind, error, trace)
+        finally:
+            self.open = False
 
 
 def _is_unlisted(size: int | None) -> bool:

@@ -114,15 +114,14 @@ class Rechecker:
     async def _outcome(self, file: StoredFile) -> Outcome:
         """Compare one file; content that differs, and a file that is gone, are recorded. Any other failure is not."""
         outcome = await self._fetcher.compare(file.attachment, file.blob)
-        recorded = asyncio.Event()
-        result = FetchResult(outcome, None, lambda *_: recorded.set())
         if outcome.blob not in {None, file.blob}:
             self._progress.known(1, file.blob.size)
-            result = await self._fetcher.fetch(file.attachment, result.recorded)
+            outcome = await self._fetcher.fetch(file.attachment)
         elif outcome.status is not Status.GONE:
             return outcome
-        if result.outcome.status in {Status.STORED, Status.GONE}:
-            self._differing += result.outcome.blob not in {None, file.blob}
-            await self._recorder.add(result)
+        if outcome.status in {Status.STORED, Status.GONE}:
+            self._differing += outcome.blob not in {None, file.blob}
+            recorded = asyncio.Event()
+            self._recorder.add(FetchResult(outcome, lambda *_: recorded.set()))
             await recorded.wait()
-        return result.outcome
+        return outcome

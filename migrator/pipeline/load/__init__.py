@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 
+ENTITIES_PER_UPLOAD = 4
+"""Entities that are processed side by side, for each file that may be sent at once: others are being looked at then."""
 UNSETTLED = {UploadStatus.PLANNED, UploadStatus.IN_DOUBT, UploadStatus.FAILED}
 """Statuses of uploads that the next run goes on with."""
 
@@ -91,7 +93,7 @@ class _Load(Job[LoadSummary]):
 
     @override
     async def flush(self) -> None:
-        """Every upload is recorded as soon as it is settled, so nothing waits here."""
+        await self._uploader.flush()
 
     def _plan(self) -> None:
         """Add a row for every upload to come, and count the files of entities without a row in the mapping."""
@@ -151,7 +153,8 @@ class _Load(Job[LoadSummary]):
         await self._executor.call(self._plan)
         await self._uploader.prepare()
         entities = await self._executor.call(self._catalog.uploads.unsettled_entities, self._settings.identity)
-        count = min(self._settings.uploads, self._target.capabilities.max_writes)
+        self._uploader.dry_run.arrange(entities)
+        count = ENTITIES_PER_UPLOAD * self._uploader.writes
         await run_workers(entities, self._uploader.process_entity, count, self._stop)
         if self._settings.verify_content and not self._stop.requested:
             await self._check_content()

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
 
 from migrator import errors
 from migrator.model import Altered, Attachment, Draft, Upload, UploadStatus
 from migrator.pipeline.load.arrivals import altered_of, recognise
 from migrator.pipeline.load.evidence import LATE
-from migrator.pipeline.load.finding import Finder, not_seen
+from migrator.pipeline.load.finding import Finder
 from migrator.pipeline.load.outcomes import Outcomes, UploadFacts
-from migrator.pipeline.load.target_state import Accepted, TargetState, TargetView
+from migrator.pipeline.load.target_state import Accepted, TargetState, TargetView, is_in_doubt
 from migrator.pipeline.stop import back_off
 from migrator.ports import Target
 from migrator.progress import Progress
 
+T = TypeVar("T")
+
 
 class Confirmer:
-    """Records uploads that arrived, and reads back what was sent to an entity."""
+    """Records how uploads ended, and reads back what was sent to an entity. `slots` limits concurrent writes."""
 
     def __init__(
-        self, target: Target, view: TargetView, finder: Finder, outcomes: Outcomes, progress: Progress
+        self,
+        target: Target,
+        view: TargetView,
+        finder: Finder,
+        outcomes: Outcomes,
+        slots: asyncio.Semaphore,
+        progress: Progress,
     ) -> None:
         self._target, self._view, self._finder, self._outcomes = target, view, finder, outcomes
-        self._progress = progress
+        self._slots, self._progress = slots, progress
         self._in_vain = False  # waiting for late lists was no use before
 
     def learned(self, verdict: str) -> None:
@@ -51,10 +61,14 @@ class Confirmer:
         wanted = draft.description
         if ours and wanted and wanted != remote.description and self._target.capabilities.sets_description:
             await self._outcomes.record(upload, UploadStatus.IN_DOUBT, **facts | {"error": "being described"})
-            await self._target.describe(remote, wanted)
-        unlisted = status is UploadStatus.ALREADY_THERE and remote.id not in state.listed
+            async with self._slots:
+                await self._target.describe(remote, wanted)
+        # An answer without a size doesn't say that all of it arrived: until a listing does, the next load looks again.
+        unlisted = remote.id not in state.listed and (status is UploadStatus.ALREADY_THERE or remote.size is None)
         facts |= {"locator": remote.locator or None, "accepted": unlisted}
-        await self._outcomes.record(upload, status, **facts)
+        self._outcomes.record_later(upload, status, **facts)
+        if status is UploadStatus.ALREADY_THERE:  # to find it took longer than to record it
+            await self._outcomes.flush()
 
     async def _altered(
         self, upload: Upload, draft: Draft, remote: Attachment, state: TargetState, facts: UploadFacts
@@ -72,6 +86,25 @@ class Confirmer:
         await self._outcomes.record(upload, UploadStatus.IN_DOUBT, error=reason)
         self._progress.done(failed=True)
 
+    async def fail(self, upload: Upload, reason: str, name: str | None = None) -> None:
+        """Record a failed upload. If it was in doubt when the run began, it stays so."""
+        status = UploadStatus.IN_DOUBT if is_in_doubt(upload) else UploadStatus.FAILED
+        await self._outcomes.fail(upload, status, reason, name)
+        self._progress.done(failed=True)
+
+    async def handled(self, upload: Upload, draft: Draft, state: TargetState, step: Awaitable[T]) -> T | None:
+        """The result of a step of one upload. None if it failed; then that is recorded."""
+        try:
+            return await step
+        except errors.ConnectError as error:
+            raise errors.TrackerUnreachableError(str(error)) from error
+        except errors.OutcomeUnknownError as error:
+            await self.doubt(upload, str(error))
+        except errors.ItemFailedError as error:
+            state.open.pop(upload.attachment.id, None)
+            await self.fail(upload, str(error), name=draft.name)
+        return None
+
     async def read_back(self, state: TargetState) -> None:
         """Compare what was sent with what the target lists now; wait for what is not listed yet."""
         left = state.waiting
@@ -83,7 +116,9 @@ class Confirmer:
                 raise errors.TrackerUnreachableError(str(error)) from error
             except errors.ItemFailedError as error:
                 for accepted in left:
-                    await self.doubt(accepted.upload, f"accepted by the target, but reading back failed: {error}")
+                    await self.doubt(
+                        accepted.upload, f"accepted by the {self._finder.side}, but reading back failed: {error}"
+                    )
                 return
             if not wait and (left or not state.waiting[-1].looked):
                 await self._finder.note(prompt=not left)
@@ -115,7 +150,7 @@ class Confirmer:
         except errors.ConnectError:
             raise
         except errors.ItemFailedError as error:
-            await self.doubt(upload, f"accepted by the target, but not there as it was sent: {error}")
+            await self.doubt(upload, f"accepted by the {self._finder.side}, but not there as it was sent: {error}")
         else:
             if accepted.remote is None:
                 self._progress.done()
@@ -128,7 +163,9 @@ class Confirmer:
         if await self._is_there_by_id(accepted):
             await self._outcomes.record(accepted.upload, UploadStatus.UPLOADED, accepted=True)
             return
-        await self._outcomes.record(accepted.upload, UploadStatus.IN_DOUBT, accepted=True, error=not_seen(accepted.why))
+        await self._outcomes.record(
+            accepted.upload, UploadStatus.IN_DOUBT, accepted=True, error=self._finder.not_seen(accepted.why)
+        )
         self._progress.done(failed=True)
 
     async def _is_there_by_id(self, accepted: Accepted) -> bool:

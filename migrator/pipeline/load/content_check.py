@@ -78,7 +78,7 @@ class ContentCheck:
         if sha256 in {upload.blob.sha256, upload.sha256_there}:
             return None, None
         if await self._reader.as_text(remote, upload.blob) != sha256:
-            return DIFFERS, None
+            return DIFFERS.format(side="target"), None
         return None, {**upload.altered, "content": {"sent": upload.blob.sha256, "found": sha256}}
 
     async def _unlisted(self, upload: Upload) -> Attachment | None:

@@ -6,6 +6,7 @@ A dry run is a load whose target writes nothing and whose outcomes are collected
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from migrator.model import EntityRef, Upload, UploadStatus
 from migrator.pipeline.summary import DryRunCounts, DryRunRow, Failure
@@ -19,7 +20,12 @@ class DryRunReport:
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, EntityRef], tuple[Upload, DryRunRow]] = {}
+        self._places: dict[EntityRef, int] = {}
         self._bytes = 0
+
+    def arrange(self, entities: Sequence[EntityRef]) -> None:
+        """Give the order of the target entities in what is reported; several are worked on at once."""
+        self._places = {to: place for place, to in enumerate(entities)}
 
     def add(self, upload: Upload, status: UploadStatus, name: str | None, error: str | None) -> None:
         """Add the outcome of an upload; it replaces an earlier one."""
@@ -31,13 +37,16 @@ class DryRunReport:
     @property
     def rows(self) -> tuple[DryRunRow, ...]:
         """A row for each upload."""
-        return tuple(row for _, row in self._last.values())
+        return tuple(row for _, row in self._in_order())
 
     @property
     def failures(self) -> list[Failure]:
         """The uploads that would fail."""
-        refused = [(upload, row) for upload, row in self._last.values() if row.what == REFUSED]
+        refused = [(upload, row) for upload, row in self._in_order() if row.what == REFUSED]
         return [Failure.of_upload(upload, row.reason or "", "failed") for upload, row in refused]
+
+    def _in_order(self) -> list[tuple[Upload, DryRunRow]]:
+        return sorted(self._last.values(), key=lambda pair: self._places.get(pair[0].to, len(self._places)))
 
     def counts(self) -> DryRunCounts:
         """The number of uploads, by what would happen to them."""

@@ -22,15 +22,21 @@ from migrator.pipeline.reading import remote_of
 from migrator.pipeline.stop import back_off
 
 SAME_NAME_AND_SIZE = "a file of this name and size is there, and can't be read back to tell whether it is this one"
-DIFFERS = "the content of the file at the target is not what was sent"
-NOT_SEEN = "not seen at the target yet: the next load looks for it, and sends it again only once it surely isn't there"
+DIFFERS = "the content of the file at the {side} is not what was sent"
+NOT_SEEN = (
+    "not seen at the {side} yet: the next {command} looks for it, and sends it again only once it surely isn't there"
+)
 
 
 class Finder:
-    """Finds uploads at the target, and learns how soon its lists show them. `setting` keeps that for later runs."""
+    """Finds uploads at the target, and learns how soon its lists show them. `setting` keeps that for later runs.
+
+    `side` is what messages call the tracker.
+    """
 
     def __init__(self, view: TargetView, settings: LoadSettings, outcomes: Outcomes, run: int) -> None:
         self._view, self._settings, self._outcomes, self._run = view, settings, outcomes, run
+        self.side = settings.side
         self.setting = f"lists of {settings.identity}"
         self.evidence = self._evidence_of("")
 
@@ -60,7 +66,8 @@ class Finder:
             return None
         known = state.listed.get(upload.remote_id) or await self._unlisted(upload, state)
         if known and upload.differs and await state.reader.sha256(known) != upload.sha256_there:
-            raise errors.RejectedError(f"{DIFFERS}; once it is deleted there, the next load sends it again")
+            differs, command = DIFFERS.format(side=self.side), self._settings.command
+            raise errors.RejectedError(f"{differs}; once it is deleted there, the next {command} sends it again")
         return known
 
     async def _unlisted(self, upload: Upload, state: TargetState) -> Attachment | None:
@@ -98,8 +105,8 @@ class Finder:
         if self.is_absent(replace(upload, accepted=accepted), state):
             return None
         if accepted or upload.remote_id or self.evidence.verdict == LATE:
-            stage = "accepted by the target" if accepted else "sent, no answer seen"
-            raise errors.OutcomeUnknownError(f"{stage}, and {NOT_SEEN}")
+            stage = f"accepted by the {self.side}" if accepted else "sent, no answer seen"
+            raise errors.OutcomeUnknownError(f"{stage}, and {self._not_seen_yet}")
         return None if self._settings.dry_run else await self._wait_for(upload, state)
 
     async def _wait_for(self, upload: Upload, state: TargetState) -> Attachment | None:
@@ -140,7 +147,10 @@ class Finder:
             raise errors.OutcomeUnknownError(f"sent, and {reason}")
         return recognised.files.get(upload.attachment.id)
 
+    def not_seen(self, why: str) -> str:
+        """The error of an upload that was accepted and that no list shows."""
+        return f"accepted by the {self.side}, and {self._not_seen_yet}" + (f" ({why})" if why else "")
 
-def not_seen(why: str) -> str:
-    """The error of an upload that was accepted and that no list shows."""
-    return f"accepted by the target, and {NOT_SEEN}" + (f" ({why})" if why else "")
+    @property
+    def _not_seen_yet(self) -> str:
+        return NOT_SEEN.format(side=self.side, command=self._settings.command)

@@ -39,6 +39,16 @@ class LoadSettings:
     restores: bool = False
 
     @property
+    def side(self) -> str:
+        """What messages call the tracker that is written."""
+        return "source" if self.restores else "target"
+
+    @property
+    def command(self) -> str:
+        """What messages call the next run."""
+        return "restore" if self.restores else "load"
+
+    @property
     def creates(self) -> bool:
         """Whether missing entities are created: never with a selection, which may leave out all of their files."""
         return self.create_missing and not self.selection.partial

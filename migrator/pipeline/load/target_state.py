@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from migrator.model import Attachment, Draft, EntityRef, Upload, UploadStatus
 from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.load.arrivals import same_name
+from migrator.pipeline.load.outcomes import Outcomes
 from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.reading import Reader
 from migrator.ports import Target
@@ -67,9 +68,15 @@ class TargetView:
     """Combines what the target lists and what the catalog knows."""
 
     def __init__(
-        self, target: Target, archive: Archive, catalog: Catalog, executor: SerialExecutor, settings: LoadSettings
+        self,
+        target: Target,
+        archive: Archive,
+        catalog: Catalog,
+        executor: SerialExecutor,
+        settings: LoadSettings,
+        outcomes: Outcomes,
     ) -> None:
-        self._target, self._archive = target, archive
+        self._target, self._archive, self._outcomes = target, archive, outcomes
         self._catalog, self._executor, self._settings = catalog, executor, settings
 
     def reader(self) -> Reader:
@@ -78,6 +85,7 @@ class TargetView:
 
     async def look(self, to: EntityRef) -> TargetState:
         """An entity as it is listed now."""
+        await self._outcomes.flush()
         listed = await self._target.find_attachments(to)
         arrived = (await self._executor.call(self._catalog.uploads.arrived, self._settings.identity, to)).values()
         accounted = {remote_id: sent_at for remote_id, _, sent_at in arrived}

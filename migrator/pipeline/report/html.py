@@ -10,7 +10,7 @@ marks that turn the direction of text; an address becomes a link only if it is h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import groupby
 from typing import TextIO
@@ -20,8 +20,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from migrator.pipeline.report.data import ARRIVED, LARGEST, SIZES, EntityReport, Totals
+from migrator.pipeline.report.history import History, Point
 from migrator.printable import printable
-from migrator.units import human_size
+from migrator.units import human_duration, human_size
 
 MAX_REASONS = 30
 """Reasons in the overview, the most frequent ones."""
@@ -35,13 +36,14 @@ _PIECES_PER_WRITE = 200
 """Pieces of the page that are written together."""
 
 
-def write_page(file: TextIO, totals: Totals, entities: Iterable[EntityReport]) -> None:
+def write_page(file: TextIO, totals: Totals, history: History, entities: Iterable[EntityReport]) -> None:
     """Write the whole page."""
     reasons = totals.reasons.most_common()
     failures = [(reason.partition(": ")[2] or reason, count) for (reason, bad), count in reasons if bad]
     sizes = [(words, totals.sizes[words]) for words in [*(words for _, words in SIZES), LARGEST]]
     page = _template().stream(
         totals=totals,
+        history=history,
         reasons=sorted(reasons, key=lambda item: not item[0][1]),
         files_by_kind=[(kind or "?", count) for kind, count in totals.kinds.most_common(MAX_BARS)],
         files_by_size=sizes if totals.attachments else [],
@@ -67,13 +69,24 @@ def _template() -> Template:
     environment.filters |= {
         "arrived": lambda statuses: sum(statuses[status] for status in ARRIVED),
         "counted": _counted,
+        "duration": human_duration,
+        "in_unit": lambda value, unit: _UNITS[unit](value),
         "others": _others,
+        "sums_of": _sums_of,
         "size": human_size,
         "thousands": "{:,}".format,
         "web_address": _web_address,
         "words": _words,
     }
     return environment.get_template("report.html.j2")
+
+
+_UNITS: dict[str, Callable[[float], str]] = {
+    "duration": human_duration,
+    "number": "{:,}".format,
+    "size": lambda value: human_size(int(value)),
+}
+"""How the values of a chart are written."""
 
 
 def _shown(value: object) -> object:
@@ -93,6 +106,12 @@ def _web_address(url: str) -> str:
 def _counted(number: int, noun: str) -> str:
     """`1 file`, `2,000 files`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _sums_of(points: Sequence[Point], series: Sequence[tuple[str, str, str]]) -> list[float | None]:
+    """For each point the sum of the fields of a chart; None where all are unknown."""
+    values = [[getattr(point, name) for _, name, _ in series] for point in points]
+    return [None if all(value is None for value in each) else sum(value or 0 for value in each) for each in values]
 
 
 def _words(status: str) -> str:

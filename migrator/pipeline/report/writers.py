@@ -22,6 +22,7 @@ from migrator.pipeline.report.data import (
     entity_reports,
     totals_of,
 )
+from migrator.pipeline.report.history import History, history_of
 from migrator.pipeline.report.html import write_page
 from migrator.pipeline.summary import ReportSummary
 from migrator.printable import spreadsheet_cell
@@ -44,7 +45,7 @@ def report(
         totals = totals_of(entity_reports(catalog, url_of), source)
         if out and writer:
             with disk_errors(str(out)), whole_file(out) as file:
-                writer(file, totals, entity_reports(catalog, url_of))
+                writer(file, totals, history_of(catalog), entity_reports(catalog, url_of))
         if redirects:
             with disk_errors(str(redirects)), whole_file(redirects) as file:
                 count = write_redirects(file, entity_reports(catalog, url_of))
@@ -77,7 +78,12 @@ _UPLOAD_COLUMNS = ("target", "target_kind", "target_id", "remote_id", "target_na
 _NO_UPLOAD = [""] * len(_UPLOAD_COLUMNS)
 
 
-def write_csv(file: TextIO, totals: Totals, entities: Iterable[EntityReport]) -> None:  # noqa: ARG001 - rows only
+def write_csv(
+    file: TextIO,
+    totals: Totals,  # noqa: ARG001 - rows only
+    history: History,  # noqa: ARG001 - its rows would have other columns
+    entities: Iterable[EntityReport],
+) -> None:
     """Write a row for each attachment and target entity."""
     rows = csv.writer(file)
     rows.writerow([*_ENTITY_COLUMNS, *_FILE_COLUMNS, *_UPLOAD_COLUMNS, "differs"])
@@ -103,7 +109,7 @@ def _size(file_report: FileReport) -> str:
     return "" if file_report.size_known is None else str(file_report.size_known)
 
 
-def write_json(file: TextIO, totals: Totals, entities: Iterable[EntityReport]) -> None:
+def write_json(file: TextIO, totals: Totals, history: History, entities: Iterable[EntityReport]) -> None:
     """Write one document, while the rows are read."""
     head = {
         "source": totals.source,
@@ -114,6 +120,7 @@ def write_json(file: TextIO, totals: Totals, entities: Iterable[EntityReport]) -
         "targets": {name: {**counts, "bytes": totals.target_bytes[name]} for name, counts in totals.targets.items()},
         "differing": totals.differing,
         "reasons": {reason: count for (reason, _), count in totals.reasons.most_common()},
+        "history": history.as_json(),
     }
     file.write(json.dumps(head)[:-1] + ', "details": [\n')
     file.writelines(

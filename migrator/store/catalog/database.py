@@ -78,7 +78,7 @@ class CatalogDatabase:
         self._root = root
         require_sqlite(sqlite3.sqlite_version_info)
         with sqlite_errors(root), disk.disk_errors(str(path)):
-            self.db = opened_to_read(path) if read_only else _opened(path, "mode=rwc")
+            self.db = opened_to_read(path) if read_only else opened(path, "mode=rwc")
             self.db.conn.create_function("same_moment", 2, same_moment, deterministic=True)
             if read_only:
                 self._require_tables(root)
@@ -136,7 +136,8 @@ class CatalogDatabase:
             self._journal.position = position
 
 
-def _opened(path: Path, parameters: str) -> Database:
+def opened(path: Path, parameters: str) -> Database:
+    """Open a catalog with these parameters of SQLite's URI, such as `mode=ro`."""
     uri = f"{path.absolute().as_uri()}?{parameters}"
     return Database(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=BUSY_SECONDS))
 
@@ -154,7 +155,7 @@ def opened_to_read(path: Path) -> Database:
     If a killed program left a transaction unfinished, it is completed or undone first; `StorageError` if this account
     lacks the rights for that.
     """
-    db = _opened(path, "mode=ro")
+    db = opened(path, "mode=ro")
     try:
         db.execute(_PROBE).fetchone()
     except sqlite3.OperationalError as error:
@@ -170,13 +171,13 @@ def opened_to_read(path: Path) -> Database:
             _recover(path)
         elif writable:
             raise
-        return _opened(path, "mode=ro" if left else "mode=ro&immutable=1")
+        return opened(path, "mode=ro" if left else "mode=ro&immutable=1")
     return db
 
 
 def _recover(path: Path) -> None:
     """Let SQLite roll back a hot journal, as it does for any reader that may write; see sqlite.org/lockingv3.html."""
-    db = _opened(path, "mode=rw")
+    db = opened(path, "mode=rw")
     try:
         db.execute(_PROBE).fetchone()
     finally:

@@ -73,7 +73,7 @@ def upload_from(row: Sequence[Any]) -> Upload:
     """The upload in a row that `_uploads` selected."""
     kind, id_, status, remote_id, name, attempts, sent_run, seen, differs, deleting, *sent = row[:15]
     locator, sent_name, sent_at, accepted, altered = sent
-    sha256, size, *attachment = row[15:]
+    sha256, size, sha256_now, size_now, *attachment = row[15:]
     return Upload(
         attachment_from(attachment),
         Blob(sha256, size),
@@ -91,4 +91,5 @@ def upload_from(row: Sequence[Any]) -> Upload:
         sent_at=sent_at or "",
         accepted=bool(accepted),
         altered=json.loads(altered or "{}"),
+        blob_now=None if sha256_now is None else Blob(sha256_now, size_now),
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from migrator.model import RunStatus
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.clock import now
+from migrator.store.schema import has_table
 
 # Triggers count what a backup changes at the moment when it does, because the old values are not kept.
 # A file that this run saw for the first time counts as added, and as nothing else.
@@ -33,6 +35,9 @@ END;
 """
 
 
+_NO_SNAPSHOTS = "(SELECT NULL AS run_id, NULL AS attachments, NULL AS bytes)"
+
+
 @dataclass(frozen=True, slots=True)
 class BackupRun:
     """One backup that began: how it stands, and when it started (ISO 8601, UTC)."""
@@ -40,6 +45,34 @@ class BackupRun:
     run: int
     status: str
     started_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndedBackup:
+    """One backup that has ended, with the numbers of its summary; None for what is not recorded.
+
+    `attachments` and `bytes` are those of its snapshot, if it made one. `changed` counts files that were renamed, moved
+    or replaced.
+    """
+
+    run: int
+    started_at: str
+    ended_at: str
+    status: str
+    attachments: int | None
+    bytes: int | None
+    added: int | None
+    changed: int | None
+    removed: int | None
+    failures: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRun:
+    """One run that failed: when it started (ISO 8601, UTC), and the error's message, if there is one."""
+
+    started_at: str
+    message: str
 
 
 class Runs(CatalogPart):
@@ -78,6 +111,20 @@ class Runs(CatalogPart):
         row = self._db.execute("SELECT started_at FROM runs WHERE run_id = ?", [run]).fetchone()
         return str(row[0]) if row else ""
 
+    def record_failure(self, command: str, error: dict[str, Any]) -> None:
+        """Record a run that failed before its work began. The caller holds the archive's lock."""
+        run = self.begin(command)
+        self.end(run, RunStatus.FAILED, {"command": command, "run": run, "status": RunStatus.FAILED, "error": error})
+
+    def failed_in_a_row(self) -> list[FailedRun]:
+        """The latest backups and migrations, the newest first, as far as they failed without another end in between."""
+        rows = self._db.execute(
+            "SELECT status, started_at, json_extract(summary, '$.error.message') FROM runs "
+            "WHERE command IN ('backup', 'migrate') ORDER BY run_id DESC"
+        )
+        latest = takewhile(lambda row: row[0] == RunStatus.FAILED, rows)
+        return [FailedRun(started_at, message or "") for _, started_at, message in latest]
+
     def is_load(self, run: int) -> bool:
         """Whether this is the id of a load."""
         row = self._db.execute("SELECT 1 FROM runs WHERE run_id = ? AND command = 'load'", [run]).fetchone()
@@ -108,6 +155,23 @@ class Runs(CatalogPart):
             "SELECT run_id, status, started_at FROM runs WHERE command = 'backup' ORDER BY run_id DESC"
         )
         return [BackupRun(*row) for row in rows.fetchall()]
+
+    def ended_backups(self) -> list[EndedBackup]:
+        """Every backup that has ended, the oldest first; those up to the snapshot, if one is viewed."""
+        snapshots = "snapshots" if has_table(self._db, "snapshots") else _NO_SNAPSHOTS
+        rows = self._db.execute(
+            f"""
+            SELECT r.run_id, r.started_at, r.ended_at, r.status, s.attachments, s.bytes,
+                json_extract(summary, '$.changes.added'),
+                json_extract(summary, '$.changes.renamed') + json_extract(summary, '$.changes.moved')
+                    + json_extract(summary, '$.changes.replaced'),
+                json_extract(summary, '$.changes.removed'), json_array_length(summary, '$.failures')
+            FROM runs r LEFT JOIN {snapshots} s USING (run_id)
+            WHERE command = 'backup' AND ended_at IS NOT NULL AND run_id <= coalesce(?, run_id) ORDER BY run_id
+            """,
+            [self._database.viewed_snapshot],
+        )
+        return [EndedBackup(*row) for row in rows.fetchall()]
 
     def failures_of(self, run: int) -> list[dict[str, str | None]]:
         """The failures in the summary of a run; none if it has no summary."""

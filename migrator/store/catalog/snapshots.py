@@ -182,7 +182,11 @@ class Snapshots(CatalogPart):
 
 
 def _united(pairs: Sequence[_Pair], lineage: Lineage) -> list[_Pair]:
-    """A file that went and the one that continues it as one pair of states, under the newer id."""
+    """A file that went and the one that continues it as one pair of states, under the newer id.
+
+    An id that came and went between the two snapshots is in neither, and says nothing.
+    """
+    pairs = [(id_, old, new) for id_, old, new in pairs if old[0] is not None or new[0] is not None]
     went = {lineage.first(id_): (id_, old) for id_, old, new in pairs if old[0] is not None and new[0] is None}
     united, continued = list[_Pair](), set[str]()
     for id_, old, new in pairs:
@@ -194,8 +198,6 @@ def _united(pairs: Sequence[_Pair], lineage: Lineage) -> list[_Pair]:
 
 def _changes(attachment_id: str, old: Sequence[Any], new: Sequence[Any]) -> Iterator[Change]:
     """The changes of one attachment, from its states (kind, entity id, name, sha256); all None where it is absent."""
-    if old[0] is None and new[0] is None:
-        return
     kind, entity_id, name, _ = old if new[0] is None else new
     changes: list[tuple[str, str | None]] = []
     if old[0] is None or new[0] is None:

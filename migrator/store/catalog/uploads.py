@@ -7,12 +7,14 @@ The intent (`in_doubt`) is committed before the bytes are sent, and the result a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from sqlite_utils import Database
 
 from migrator.model import Altered, Attachment, EntityRef, Upload, UploadStatus
+from migrator.store.catalog.database import CatalogDatabase
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.rows import COLUMNS_OF_A, attachment_from, upload_from
 
@@ -30,15 +32,22 @@ _TO_ENTITY = "u.target_kind = ? AND u.target_id = ? AND "
 _SOURCE_BLOB = "b.sha256 = a.sha256"
 _SENT_BLOB = "b.sha256 = coalesce(u.sent_sha256, a.sha256)"
 """SQL: the blob that the source holds now, and the one that was sent."""
+_IN_DOUBT = "(u.status = 'in_doubt' OR u.accepted = 1)"
+_SENT_IF_IN_DOUBT = f"b.sha256 = iif({_IN_DOUBT}, coalesce(u.sent_sha256, a.sha256), a.sha256)"
 
 
 class UploadRecords(CatalogPart):
     """What a load plans, sends and confirms. `target` identifies a target tracker: its name and address."""
 
+    def __init__(self, database: CatalogDatabase) -> None:
+        super().__init__(database)
+        self._together = False
+
     def plan(self, run: int, target: str, pairs: Iterable[tuple[EntityRef, EntityRef]]) -> None:
         """Add a row for every stored attachment of each source entity and its target entity, unless there is one.
 
-        Rows that an earlier mapping planned and no run has sent are removed; what was rolled back is planned again.
+        Rows that no run has sent are removed if the mapping no longer asks for them, or the source no longer has the
+        file. What was rolled back is planned again.
         """
         prepare_mapped_table(self._db)
         with self._database.transaction():
@@ -50,7 +59,7 @@ class UploadRecords(CatalogPart):
             self._db.execute(
                 "DELETE FROM uploads WHERE target = ? AND remote_id IS NULL AND status IN ('planned', 'failed') "
                 "AND NOT EXISTS (SELECT 1 FROM mapped m JOIN attachments a ON a.kind = m.kind AND a.entity_id = m.id "
-                "WHERE a.attachment_id = uploads.attachment_id "
+                "WHERE a.attachment_id = uploads.attachment_id AND a.status != 'gone' "
                 "AND m.target_kind = uploads.target_kind AND m.target_id = uploads.target_id)",
                 [target],
             )
@@ -101,10 +110,14 @@ class UploadRecords(CatalogPart):
         return [EntityRef(kind, id_) for kind, id_ in rows.fetchall()]
 
     def unsettled(self, target: str, to: EntityRef) -> list[Upload]:
-        """The uploads to one target entity that are not settled, or not yet listed there; those in doubt first."""
+        """The uploads to one target entity that are not settled, or not yet listed there; those in doubt first.
+
+        What is in doubt has the blob that was sent, even if the source has replaced or lost the file since: it may have
+        arrived.
+        """
         return self._uploads(
-            _SOURCE_BLOB,
-            f"(u.{_UNSETTLED} OR u.accepted = 1) AND a.status = 'stored' "
+            _SENT_IF_IN_DOUBT,
+            f"(u.{_UNSETTLED} OR u.accepted = 1) AND (a.status = 'stored' OR {_IN_DOUBT}) "
             "ORDER BY u.status != 'in_doubt', a.created_at, a.attachment_id",
             [target, to.kind, to.id],
         )
@@ -138,8 +151,9 @@ class UploadRecords(CatalogPart):
             "u.content_check = 'differs', "
             "u.status = 'in_doubt' AND u.run_id IN (SELECT run_id FROM runs WHERE command = 'rollback'), "
             "u.remote_locator, coalesce(u.sent_name, u.name), u.sent_at, u.accepted, u.altered, "
-            f"b.sha256, b.size, {COLUMNS_OF_A} "
+            f"b.sha256, b.size, c.sha256, c.size, {COLUMNS_OF_A} "
             f"FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b ON {blob} "
+            "LEFT JOIN blobs c ON c.sha256 = a.sha256 AND a.status = 'stored' "
             f"WHERE u.target = ? AND {to}{wanted}",
             values,
         )
@@ -172,6 +186,20 @@ class UploadRecords(CatalogPart):
         )
         return {str(id_): (str(remote), str(name), str(at)) for id_, remote, name, at in rows.fetchall()}
 
+    def record_together(self, records: Iterable[Callable[[], object]]) -> None:
+        """Several calls of the methods below in one transaction: all of them are kept, or none."""
+        with self._database.transaction():
+            self._together = True
+            try:
+                for record in records:
+                    record()
+            finally:
+                self._together = False
+
+    def _transaction(self) -> AbstractContextManager[None]:
+        """A transaction, unless this is a part of one."""
+        return nullcontext() if self._together else self._database.transaction()
+
     def record(
         self,
         run: int,
@@ -194,7 +222,7 @@ class UploadRecords(CatalogPart):
         (`seen`) is dropped.
         """
         altered_json = None if altered is None else json.dumps(altered, ensure_ascii=False) if altered else ""
-        with self._database.transaction():
+        with self._transaction():
             self._db.execute(
                 "UPDATE uploads SET status = ?, name = coalesce(?, name), remote_id = coalesce(?, remote_id), "
                 "remote_locator = coalesce(?, remote_locator), error = ?, sent_run = iif(?, sent_run, NULL), "
@@ -218,7 +246,7 @@ class UploadRecords(CatalogPart):
         in doubt, the `seen` of the first attempt stays. What was known about an earlier file is dropped.
         """
         before = json.dumps(sorted(seen)) if seen else None
-        with self._database.transaction():
+        with self._transaction():
             self._db.execute(
                 "UPDATE uploads SET status = 'in_doubt', name = ?, sent_name = ?, sent_at = ?, error = NULL, "
                 "attempts = attempts + 1, run_id = ?, sent_run = ?, "
@@ -235,7 +263,7 @@ class UploadRecords(CatalogPart):
         `altered` is what the target is now known to have altered; None keeps the recorded value.
         """
         altered_json = json.dumps(altered, ensure_ascii=False) if altered else None
-        with self._database.transaction():
+        with self._transaction():
             self._db.execute(
                 "UPDATE uploads SET content_check = ?, status = iif(? IS NULL, status, 'failed'), error = ?, "
                 f"altered = coalesce(?, altered) {_ROW}",

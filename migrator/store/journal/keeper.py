@@ -106,6 +106,7 @@ class Journal:
         fits = isinstance(position, JournalPosition) and manifest.is_at(self._path, position)
         self.position: JournalPosition | None = None
         self._base = recorded_base(db)
+        self._of_older_tables = fits and not self._same_tables()
         self._set_position(position if isinstance(position, JournalPosition) and fits and self._same_tables() else None)
         self._changes = Changes(db)
 
@@ -128,8 +129,10 @@ class Journal:
                 raise ArchiveDamagedError(
                     f"catalog.db knows less than {JOURNAL}; `migrator rebuild` makes it anew from there"
                 )
-            if (recorded := recorded_position(self._db)) is None:
-                self.mark_damaged("")  # so that a manifest without a recorded position means damage, not a kill
+            recorded = recorded_position(self._db)
+            if recorded is None or self._of_older_tables:
+                self.mark_damaged("")  # so that a manifest unlike the recorded position means damage, not a kill
+                recorded = ""
             with self._db.atomic():
                 position = self._rewrite(recorded)
             self._set_position(position)

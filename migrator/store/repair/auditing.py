@@ -21,6 +21,7 @@ from migrator.errors import ArchiveDamagedError
 from migrator.store.catalog import opened_to_read, sqlite_errors
 from migrator.store.disk import disk_errors
 from migrator.store.journal import (
+    MIGRATIONS,
     SEEN_COLUMN,
     JournalPosition,
     Replay,
@@ -32,7 +33,7 @@ from migrator.store.journal import (
     tables_of,
 )
 from migrator.store.layout import CATALOG, JOURNAL
-from migrator.store.schema import checkpoint_checksum, has_table
+from migrator.store.schema import checkpoint_checksum, has_table, migrations
 
 Finding = tuple[str, str, str]
 """Code (see `pipeline.verify.CODES`), file, and detail."""
@@ -79,7 +80,23 @@ def _audit_opened(db: Database, path: Path) -> list[Finding]:
     if findings := _damaged_catalog(db):
         return findings
     with closing((replayed := replay(path, until)).db):
+        _migrate_like(db, replayed.db)
         return [*_misplaced(db, path, replayed), *_compare(db, replayed)]
+
+
+def _migrate_like(db: Database, replayed: Database) -> None:
+    """Apply to the replayed tables the migrations that only the catalog has had.
+
+    A run that opens an archive of an older version applies them first, and then writes the manifest anew; it may have
+    been killed in between.
+    """
+    if not has_table(db, MIGRATIONS) or not has_table(replayed, MIGRATIONS):
+        return
+    times = dict(db.execute(f"SELECT name, applied_at FROM {MIGRATIONS}").fetchall())
+    missing = [migration.name for migration in migrations.pending(replayed)]
+    migrations.apply(replayed, stop_before=[name for name in missing if name not in times])
+    for name in missing:
+        replayed.execute(f"UPDATE {MIGRATIONS} SET applied_at = ? WHERE name = ?", [times.get(name), name])
 
 
 def _damaged_manifest(path: Path, position: JournalPosition | None, until: JournalPosition | None) -> list[Finding]:

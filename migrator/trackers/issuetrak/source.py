@@ -25,7 +25,12 @@ class IssuetrakSource(Issuetrak, Source):
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
-        self.capabilities = replace(self.capabilities, reports_size=False, dates_changes=bool(options.change_date))
+        self.capabilities = replace(
+            self.capabilities,
+            reports_size=False,
+            fetches_alone=not options.zip,
+            dates_changes=bool(options.change_date),
+        )
         self._zips = ZipBatches(self._zip)
         self._numbered = IssueRange(KIND, options.issue_numbers, self._issue, self._entity)
 

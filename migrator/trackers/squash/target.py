@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from typing_extensions import override
 
-from migrator.errors import ConfigError, RejectedError, RetriableError
+from migrator.errors import ConfigError, RejectedError
 from migrator.model import Attachment, Draft, EntityRef
 from migrator.ports import Body, CreatesNothing, Target
 from migrator.trackers.squash.client import API, Options, SquashTM
@@ -46,7 +46,10 @@ class SquashTarget(CreatesNothing, SquashTM, Target):
 
     @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
-        """A file whose name no header can carry is sent under a passing name."""
+        """A file whose name no header can carry is sent under a passing name.
+
+        The answer has no size; the next `find_attachments` says what it is.
+        """
         if draft.name != self.legal_name(draft.name) or len(draft.name) > MAX_NAME_CHARACTERS:
             raise RejectedError(f"{owner}: {draft.name!r} is not a name that Squash TM can store")
         if not _NOT_IN_HEADERS.search(draft.name):
@@ -65,11 +68,7 @@ class SquashTarget(CreatesNothing, SquashTM, Target):
             raise RejectedError(f"{owner}: the server accepted the file but didn't create it; {whitelist_hint(draft)}")
         if created is None or len(created) != 1:
             return None
-        try:
-            file = await self._metadata.completed(created[0], owner)
-        except RetriableError:
-            file = attachment_in(created[0], owner)
-        return file if file.size is not None else replace(file, size=draft.size)
+        return attachment_in(created[0], owner)
 
     async def _renamed(self, file: Attachment, name: str) -> Attachment:
         """Rename a file; may be repeated. The query has the name without its extension, which can't change."""

@@ -1,0 +1,101 @@
+"""What each command reports when it ends: the JSON of `--json`, the catalog's record of a run, the terminal's text.
+
+A field is a key of the JSON, under the same name and in this order. `OPTIONAL` fields that are None are left out.
+
+Beware: scripts rely on these names.
+"""
+
+from __future__ import annotations
+
+from migrator.pipeline.summary.backup import BackupSummary, NotAsked
+from migrator.pipeline.summary.base import (
+    HIDDEN,
+    OPTIONAL,
+    Failure,
+    ItemsSummary,
+    RunSummary,
+    Summary,
+    as_json,
+    worst_of,
+)
+from migrator.pipeline.summary.check import Check, CheckedSide, CheckSummary
+from migrator.pipeline.summary.combined import DemoStep, DemoSummary, MigrateSummary
+from migrator.pipeline.summary.export import ExportSummary, ReportSummary
+from migrator.pipeline.summary.load import (
+    AlteredUpload,
+    ChangedRow,
+    ContentCounts,
+    DeletionCounts,
+    DryRunCounts,
+    DryRunRow,
+    LoadSummary,
+    RestoreCounts,
+    RestoreSummary,
+    RollbackSummary,
+    TargetRef,
+    UnmappedFile,
+    UnmatchedRow,
+    UploadCounts,
+)
+from migrator.pipeline.summary.map import MapCounts, MapSummary, OpenEntity
+from migrator.pipeline.summary.nightly import NightlySummary, NightResult, Notified, StepError
+from migrator.pipeline.summary.snapshots import DiffSummary, FileChange, SnapshotRow, SnapshotsSummary
+from migrator.pipeline.summary.status import AcceptSummary, ArchiveTotals, BlobTotals, Health, RunRow, StatusSummary
+from migrator.pipeline.summary.upkeep import BlobFile, Problem, PruneSummary, RebuildSummary, VerifySummary
+
+__all__ = [
+    "HIDDEN",
+    "OPTIONAL",
+    "AcceptSummary",
+    "AlteredUpload",
+    "ArchiveTotals",
+    "BackupSummary",
+    "BlobFile",
+    "BlobTotals",
+    "ChangedRow",
+    "Check",
+    "CheckSummary",
+    "CheckedSide",
+    "ContentCounts",
+    "DeletionCounts",
+    "DemoStep",
+    "DemoSummary",
+    "DiffSummary",
+    "DryRunCounts",
+    "DryRunRow",
+    "ExportSummary",
+    "Failure",
+    "FileChange",
+    "Health",
+    "ItemsSummary",
+    "LoadSummary",
+    "MapCounts",
+    "MapSummary",
+    "MigrateSummary",
+    "NightResult",
+    "NightlySummary",
+    "NotAsked",
+    "Notified",
+    "OpenEntity",
+    "Problem",
+    "PruneSummary",
+    "RebuildSummary",
+    "ReportSummary",
+    "RestoreCounts",
+    "RestoreSummary",
+    "RollbackSummary",
+    "RunRow",
+    "RunSummary",
+    "SnapshotRow",
+    "SnapshotsSummary",
+    "StatusSummary",
+    "StepError",
+    "Summary",
+    "TargetRef",
+    "UnmappedFile",
+    "UnmatchedRow",
+    "UploadCounts",
+    "VerifySummary",
+    "as_json",
+    "worst_of",
+]

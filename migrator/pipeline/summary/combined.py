@@ -1,0 +1,40 @@
+"""The summaries of migrate and demo, which consist of those of other commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from migrator.pipeline.summary.backup import BackupSummary
+from migrator.pipeline.summary.base import Summary
+from migrator.pipeline.summary.load import LoadSummary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrateSummary(Summary):
+    """The summaries of backup and load; `load` is an empty object if the backup was stopped."""
+
+    command = "migrate"
+
+    backup: BackupSummary
+    load: LoadSummary | dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoStep:
+    """One step of the demo, and whether it went as expected."""
+
+    step: str
+    what: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoSummary(Summary):
+    """What happened in a demo. `kept` is the folder of `--keep`; None if everything was deleted."""
+
+    command = "demo"
+
+    kept: str | None
+    steps: tuple[DemoStep, ...]
+    backup: BackupSummary
+    load: LoadSummary
