@@ -10,6 +10,7 @@ Beware: no timeout may run while a request waits here, because it is not the tra
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class RateLimiter:
 
     FIRST_SPACING_SECONDS = 0.05
     MAX_SPACING_SECONDS = 5.0
+    SLOWED_SECONDS = 1.0  # refusals within this time are answers to requests that were sent before the first of them
     DEFAULT_PAUSE_SECONDS = 1.0
 
     def __init__(
@@ -59,6 +61,7 @@ class RateLimiter:
         self._bytes = TokenBucket(bytes_per_second)
         self._spacing = 0.0
         self._next_start = 0.0
+        self._slowed_at = -math.inf
         self._listeners: list[Callable[[float | None, int | None], None]] = []
 
     def on_throttled(self, listener: Callable[[float | None, int | None], None]) -> None:
@@ -85,8 +88,11 @@ class RateLimiter:
         """The tracker asked to slow down: no request starts during the pause, and later ones start further apart."""
         pause = self.DEFAULT_PAUSE_SECONDS if retry_after is None else min(retry_after, self.max_wait)
         self._waits.asked(pause, status)
-        self._next_start = max(self._next_start, time.monotonic() + pause)
-        self._spacing = min(self.MAX_SPACING_SECONDS, max(self.FIRST_SPACING_SECONDS, self._spacing * 2))
+        now = time.monotonic()
+        if now >= self._slowed_at + max(self.SLOWED_SECONDS, self._spacing):
+            self._spacing = min(self.MAX_SPACING_SECONDS, max(self.FIRST_SPACING_SECONDS, self._spacing * 2))
+            self._slowed_at = now
+        self._next_start = max(self._next_start, now + pause)
         for listener in self._listeners:
             listener(retry_after, status)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -25,8 +26,8 @@ from tests.support.killed import DIED, DONE, in_child
 from tests.support.parts import FULL, expected, rows, run_backup, run_verify, stored
 from tests.unit.test_fixtures import ARCHIVES, FIXTURES
 
-KILL_STRIDE, POWER_STRIDE = (1, 1) if FULL else (13, 11)
-"""Every how many steps a run is killed."""
+STRIDE = 1 if "MIGRATOR_SLOW" in os.environ else 5 if FULL else 12
+"""Every how many steps there is a kill or a power cut; MIGRATOR_SLOW=1 takes each."""
 UPLOADS = """
 SELECT target, attachment_id, target_kind, target_id, remote_id, name, status, attempts, error, run_id, sent_sha256
 FROM uploads ORDER BY 1, 2, 3, 4
@@ -99,7 +100,7 @@ def test_format_1_brought_over_is_killed_at_any_step_and_nothing_is_lost(tmp_pat
     shutil.copytree(FIXTURES / name, tmp_path / "whole")
     code, total = in_child(work_in(tmp_path / "whole"), die_at=0)
     assert (code, total > 100) == (DONE, True)
-    for step in itertools.count(1, KILL_STRIDE):
+    for step in itertools.count(1, STRIDE):
         root = shutil.copytree(FIXTURES / name, tmp_path / str(step))
         code, _ = in_child(work_in(root), die_at=step)
         if code == DONE and step > total // 2:
@@ -114,7 +115,7 @@ def test_format_1_brought_over_is_killed_at_any_step_and_nothing_is_lost(tmp_pat
 
 def powered_off_at_each_step(name: str, seed: int) -> int:
     """Bring an archive over with a power cut at every step; returns the number of steps."""
-    for step in itertools.count(1, POWER_STRIDE):
+    for step in itertools.count(1, STRIDE):
         with new_story(seed * 10_000 + step, world_of_then) as story:
             shutil.copytree(FIXTURES / name, story.root)
             before = recorded_in(story.root)
@@ -144,5 +145,5 @@ async def stepping_backup(source: FaultyTracker, root: Path, injector: FaultInje
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_format_1_brought_over_survives_a_power_cut_at_any_step(name):
-    for seed in range(5 if FULL else 1):
+    for seed in range(2 if FULL else 1):
         assert in_a_process(powered_off_at_each_step, name, seed) > 100

@@ -21,7 +21,7 @@ from tests.support.parts import FULL
 from tests.system.test_pairs import FOUR
 
 SEEDS = 240 if FULL else 70
-NIGHT_SEEDS = 120 if FULL else 12
+NIGHT_SEEDS = 60 if FULL else 12
 HTTP_SEEDS = 20 if FULL else 12
 FOUND = (
     2321,  # `rebuild` was killed before the name of the new catalog was safe, and nothing made it safe later

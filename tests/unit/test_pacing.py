@@ -90,6 +90,7 @@ async def test_slow_down_without_a_time_means_a_short_pause(clock):
 async def test_workers_start_one_after_the_other_after_a_slow_down(clock):
     pacer = RateLimiter()
     pacer.throttled(0)
+    clock.now += 2
     pacer.throttled(0)
     starts = []
     for _ in range(4):
@@ -104,7 +105,16 @@ async def test_space_between_starts_has_an_end(clock):
     pacer = RateLimiter()
     for _ in range(100):
         pacer.throttled(0)
+        clock.now += 10
     assert pacer._spacing == RateLimiter.MAX_SPACING_SECONDS
+
+
+async def test_refusals_that_come_together_slow_down_once(clock):
+    pacer = RateLimiter()
+    for _ in range(16):
+        pacer.throttled(0)
+        clock.now += 0.05
+    assert pacer._spacing == RateLimiter.FIRST_SPACING_SECONDS
 
 
 async def test_speed_comes_back_with_answers_that_go_well(clock):

@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from migrator.model import RunStatus, Status
 from migrator.pipeline.backup.crawl import Crawler
-from migrator.pipeline.backup.fetch import BATCHES_IN_FLIGHT, Fetcher
+from migrator.pipeline.backup.fetch import Fetcher
 from migrator.pipeline.backup.findings import Findings
 from migrator.pipeline.backup.recheck import Rechecker
 from migrator.pipeline.backup.recorder import Recorder
@@ -201,7 +201,7 @@ class _Backup(Job[BackupSummary]):
             await self._executor.call(self._require_space)
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self._recorder.run())]
-            helpers += [group.create_task(self._fetcher.work()) for _ in range(BATCHES_IN_FLIGHT)]
+            helpers += [group.create_task(self._fetcher.work())]
             await self._crawler.read_all()
             await self._crawler.complete()
             await self._crawler.retry_unfinished()

@@ -16,6 +16,7 @@ from typing import Self
 
 from migrator import errors
 from migrator.model import Attachment, Blob, Outcome, Status
+from migrator.pipeline.backup.pace import Pace
 from migrator.pipeline.backup.recorder import FetchResult, Recorded, Recorder
 from migrator.pipeline.fetch_place import Fetched, FetchPlace
 from migrator.pipeline.reading import HashSink
@@ -25,10 +26,8 @@ from migrator.progress import Progress
 
 MAX_UNRECORDED = 1024
 """Files that are queued or handed out and not recorded yet. A kill loses no more downloads than these."""
-MAX_BATCH_FILES, MIN_BATCH_FILES = 256, 16
-BATCH_SECONDS = 0.25
-"""A batch has as many files as are fetched in this time."""
 BATCHES_IN_FLIGHT = 4
+"""So many batches of files may be handed out. One whose last file waits for long holds up no other."""
 MIN_REFUSED, MAX_REFUSED = 3, 1000
 """If this many files were refused and none was fetched, the credentials are wrong. MIN_REFUSED counts at the end of a
 run; at MAX_REFUSED the run ends at once.
@@ -39,33 +38,10 @@ MAX_DOUBTED = 10_000
 """Files that failed because they were empty, and are fetched again in the same run if a later file has content."""
 
 
-class Pace:
-    """How many files are recorded per second, measured over the last second or so."""
-
-    def __init__(self) -> None:
-        self._began, self._files, self._rate = -1.0, 0, 0.0
-
-    def batch_size(self) -> int:
-        """How many files a batch may have: few while little is known."""
-        return max(MIN_BATCH_FILES, min(MAX_BATCH_FILES, int(self._rate * BATCH_SECONDS)))
-
-    def count(self, files: int) -> None:
-        """That many more files were fetched."""
-        now = asyncio.get_running_loop().time()
-        if self._began < 0:
-            self._began = now
-        self._files += files
-        if (passed := now - self._began) > BATCH_SECONDS / 2:
-            rate = self._files / passed
-            self._rate = rate if passed > 1 else max(rate, self._rate)
-            if passed > 1:
-                self._began, self._files = now, 0
-
-
 class Fetcher:
     """The downloads of one run: queues files, has `place` fetch them, judges what came, and hands that to the recorder.
 
-    `work` is one of BATCHES_IN_FLIGHT tasks. `witness` finds a file of unlisted size that an earlier run fetched and
+    `work` is one task. `witness` finds a file of unlisted size that an earlier run fetched and
     that was not empty.
     """
 
@@ -83,7 +59,8 @@ class Fetcher:
         self._source, self._place, self._recorder = source, place, recorder
         self._stop, self._progress, self._allow_forbidden = stop, progress, allow_forbidden
         self._queue: deque[tuple[Attachment, Recorded]] = deque()
-        self._queued, self._slots = asyncio.Event(), asyncio.Semaphore(MAX_UNRECORDED)
+        self._may_take, self._slots = asyncio.Event(), asyncio.Semaphore(MAX_UNRECORDED)
+        self._handed_out = 0
         self._pace = Pace()
         self._tried = self._stored = self._refused = self._missing = 0
         self._refusal = ""
@@ -101,33 +78,39 @@ class Fetcher:
             recorded(attachment, status)
 
         self._queue.append((attachment, freed))
-        self._queued.set()
+        self._may_take.set()
 
     def expect(self, files: int) -> None:
         """That many more files will be put."""
         self._place.expect(files)
 
     async def work(self) -> None:
-        """Have one batch after the other fetched until cancelled, or until a stop."""
-        while not self._stop.requested:
-            await self._queued.wait()
-            if batch := self._take_batch():
-                await self._fetch_batch(batch)
+        """Have batches fetched until cancelled, or until a stop."""
+        async with asyncio.TaskGroup() as batches:
+            while not self._stop.requested:
+                if batch := self._take_batch():
+                    batches.create_task(self._fetch_batch(batch))
+                else:
+                    self._may_take.clear()
+                    await self._may_take.wait()
 
     def _take_batch(self) -> dict[str, tuple[Attachment, Recorded]]:
-        """The next files of the queue by id; a file that is queued twice is in two batches."""
+        """The next files of the queue by id; none while enough are handed out. One queued twice is in two batches."""
         batch: dict[str, tuple[Attachment, Recorded]] = {}
         size = self._pace.batch_size()
+        if self._handed_out > (BATCHES_IN_FLIGHT - 1) * size:
+            return batch
         while self._queue and len(batch) < size and self._queue[0][0].id not in batch:
             attachment, recorded = self._queue.popleft()
             batch[attachment.id] = attachment, recorded
-        if not self._queue:
-            self._queued.clear()
+        self._handed_out += len(batch)
         return batch
 
     async def _fetch_batch(self, batch: dict[str, tuple[Attachment, Recorded]]) -> None:
         def report(results: Sequence[Fetched]) -> None:
             self._pace.count(len(results))
+            self._handed_out -= len(results)
+            self._may_take.set()
             for fetched in results:
                 attachment, recorded = batch[fetched.attachment_id]
                 if fetched.blob is not None and (fetched.blob.size or not _is_unlisted(attachment.size)):

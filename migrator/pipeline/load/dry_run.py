@@ -21,11 +21,16 @@ class DryRunReport:
     def __init__(self) -> None:
         self._last: dict[tuple[str, EntityRef], tuple[Upload, DryRunRow]] = {}
         self._places: dict[EntityRef, int] = {}
+        self._order: dict[tuple[str, EntityRef], int] = {}
         self._bytes = 0
 
     def arrange(self, entities: Sequence[EntityRef]) -> None:
         """Give the order of the target entities in what is reported; several are worked on at once."""
         self._places = {to: place for place, to in enumerate(entities)}
+
+    def arrange_files(self, uploads: Sequence[Upload]) -> None:
+        """Give the order of the uploads to one entity, which end in any order."""
+        self._order.update({(upload.attachment.id, upload.to): place for place, upload in enumerate(uploads)})
 
     def add(self, upload: Upload, status: UploadStatus, name: str | None, error: str | None) -> None:
         """Add the outcome of an upload; it replaces an earlier one."""
@@ -46,7 +51,11 @@ class DryRunReport:
         return [Failure.of_upload(upload, row.reason or "", "failed") for upload, row in refused]
 
     def _in_order(self) -> list[tuple[Upload, DryRunRow]]:
-        return sorted(self._last.values(), key=lambda pair: self._places.get(pair[0].to, len(self._places)))
+        def place(upload: Upload) -> tuple[int, int]:
+            of_file = self._order.get((upload.attachment.id, upload.to), 0)
+            return self._places.get(upload.to, len(self._places)), of_file
+
+        return sorted(self._last.values(), key=lambda pair: place(pair[0]))
 
     def counts(self) -> DryRunCounts:
         """The number of uploads, by what would happen to them."""

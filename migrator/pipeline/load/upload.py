@@ -82,6 +82,7 @@ class Uploader:
         uploads = await self._executor.call(self._catalog.uploads.unsettled, self._settings.identity, to)
         uploads = [upload for upload in uploads if self.selector.select(_with_size(upload))]
         if uploads:
+            self.dry_run.arrange_files(uploads)
             self._progress.entities(1)
             self._progress.known(len(uploads), sum(upload.blob.size for upload in uploads))
             await self._settle_all(to, uploads)
