@@ -21,11 +21,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from migrator.jobs.fetching.handle import Run, WorkerHandle
-from migrator.jobs.fetching.messages import (
-    Start,
-    Stop,
-    Throttled,
-)
+from migrator.jobs.fetching.messages import Start, Stop, Throttled
 from migrator.jobs.wiring import WiredSource
 from migrator.model import Attachment
 from migrator.pipeline.downloads import Downloader
@@ -197,4 +193,9 @@ def workers_for(source: WiredSource) -> int:
         return source.workers
     if source.recipe.reach.limited or capabilities.max_connections < MIN_CONNECTIONS:
         return 0
-    return min(MAX_WORKERS, len(os.sched_getaffinity(0)) // 2)
+    return min(MAX_WORKERS, _processors() // 2)
+
+
+def _processors() -> int:
+    """How many processors this process may use; only some systems tell that from how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -64,6 +64,8 @@ Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Share = Annotated[float, BeforeValidator(parse_share)]
 Flag = Annotated[bool, Field(strict=True)]
 PathText = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
+MAX_WORKERS = 64
+"""Of [limits] workers; more would only take memory."""
 Secret = str | dict[str, str]
 Secrets = dict[str, Secret]
 
@@ -113,6 +115,12 @@ class MappingSection(_Section):
     create_missing: Flag = False
 
 
+def _workers(value: object) -> object:
+    if value != "auto" and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_WORKERS):
+        raise ValueError(f'a number of processes from 0 to {MAX_WORKERS}, or "auto"')
+    return value
+
+
 class Limits(_Section):
     """[limits]; times in seconds, bandwidth in bytes per second, 0 for no limit. `workers` is a number or "auto"."""
 
@@ -125,7 +133,7 @@ class Limits(_Section):
     backoff_max: Seconds = 60.0
     timeout: Seconds = 60.0
     retry_after_max: Seconds = 900.0
-    workers: Annotated[int, Field(strict=True, ge=0, le=64)] | Literal["auto"] = "auto"
+    workers: Annotated[int | Literal["auto"], BeforeValidator(_workers)] = "auto"
 
 
 Count = Annotated[int, Field(strict=True, ge=0)]

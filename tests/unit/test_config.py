@@ -186,6 +186,7 @@ def test_paths_are_relative_to_the_configuration_wherever_one_stands(tmp_path, m
         ('timeout = "20 MB"', "0.5 s"), ('timeout = "1 s/s"', "timeout"), ("timeout = 0", "timeout"),
         ('timeout = ""', "timeout"), ("timeout = inf", "timeout"), ("timeout = nan", "timeout"),
         ('backoff = "1 moon"', "backoff"), ("backoff = [1]", "backoff"), ("backoff_max = -3", "backoff_max"),
+        ("workers = -1", "from 0 to 64"), ("workers = true", "from 0 to 64"), ('workers = "many"', 'or "auto"'),
         ("downloads = 0", "downloads"), ("downloads = 1000", "downloads"), ("downloads = 2.5", "downloads"),
         ('downloads = "many"', "downloads"), ("downloads = true", "downloads"), ("uploads = 0", "uploads"),
         ("uploads = -1", "uploads"), ("retries = -1", "retries"), ("retries = 1e9", "retries"),

@@ -41,8 +41,7 @@ MAX_DOUBTED = 10_000
 class Fetcher:
     """The downloads of one run: queues files, has `place` fetch them, judges what came, and hands that to the recorder.
 
-    `work` is one task. `witness` finds a file of unlisted size that an earlier run fetched and
-    that was not empty.
+    `work` is one task. `witness` finds a file of unlisted size that an earlier run fetched and that was not empty.
     """
 
     def __init__(
