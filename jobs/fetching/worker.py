@@ -2,7 +2,7 @@
 
 It keeps nothing: it gets a session from the run, asks it for another one, and reports what is safe on disk. It ends
 when its run closes the pipe or dies, at once and wherever it is. A download that it leaves half done lies in
-`incoming/`, which the next run empties.
+`incoming/`, which its run empties at the end, or else the next one.
 
 Beware: it may outlive a killed run for a moment. It inherits the descriptors that hold the archive's lock, so no other
 run can use the archive until it has ended.

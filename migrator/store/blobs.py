@@ -84,6 +84,15 @@ class Archive:
         """An unused path in `incoming/`."""
         return self.incoming / new_incoming_name()
 
+    def empty_incoming(self) -> None:
+        """Delete what nobody will finish, such as the files of a fetch worker that died. Nobody may be receiving.
+
+        What can't be deleted now, the next run deletes.
+        """
+        with suppress(OSError):
+            for path in self.incoming.iterdir():
+                disk.remove(path)
+
     def has(self, blob: Blob) -> bool:
         """Whether this blob is here already, judged by name and size."""
         if blob.sha256 in self.untrusted:

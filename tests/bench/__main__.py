@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,11 @@ DOWNLOADS = {
     "mixed": "2,000 files, log-normal, median 80 KB",
     "large": "8 files of 128 MiB",
     "far": "2,000 files of 2-20 KB, each answer 50 ms away; ideal with 16 connections: 320 files/s",
+    "far-long": "20,000 files of 2-20 KB, each answer 50 ms away; ideal with 16 connections: 320 files/s",
 }
+NOT_FAR = {"far": ("requests",), "far-long": ("requests", "aria2c", "rclone", "aiofiles")}
+"""Programs that would take minutes for each round of a set."""
+CURVE = (1_000, 10_000, 100_000, 1_000_000)
 
 
 def main() -> None:
@@ -43,7 +48,10 @@ def main() -> None:
     words.add_argument("--only", default="", help="only programs with this word in their name")
     words.add_argument("--dry", action="store_true", help="print the figures, don't write results.md")
     words.add_argument("--work", type=Path, help="where to work; else the system's place for temporary files")
+    words.add_argument("--cores", type=int, help="so many cores for all of it, the server included; else all")
     options = words.parse_args()
+    if options.cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     chosen = list(BENCHMARKS) if options.what == "all" else [options.what]
     for what in chosen:
         if what != chosen[0]:
@@ -52,7 +60,13 @@ def main() -> None:
             work, where = Path(folder), machine(Path(folder))
             lines = BENCHMARKS[what](what, options, work)
             scale = "" if options.scale == 1 else f", scale {options.scale:g}"
-            publish(what, [f"{where}{scale}.", "", *lines], dry=options.dry)
+            publish(_title(what, options, where), [f"{where}{scale}.", "", *lines], dry=options.dry)
+
+
+def _title(what: str, options: argparse.Namespace, where: str) -> str:
+    """The name of a section of results.md: what was measured, and on what if that isn't a disk and all cores."""
+    cores = f", {options.cores} core{'s' if options.cores > 1 else ''}" if options.cores else ""
+    return f"{what}{', tmpfs' if ', tmpfs,' in where else ''}{cores}"
 
 
 def ours(of: Served) -> Rival:
@@ -76,8 +90,7 @@ def download(what: str, options: argparse.Namespace, work: Path) -> list[str]:
     """A set, by all programs."""
     with served(work, what, options.scale) as of:
         others = [rival for rival in rivals(of, work) if options.only in rival.name]
-        if what == "far":
-            others = [rival for rival in others if "requests" not in rival.name]
+        others = [rival for rival in others if not any(name in rival.name for name in NOT_FAR.get(what, ()))]
         costs = in_turns([ours(of), *others], options.pairs, work)
         return [f"{DOWNLOADS[what]}; medians of {options.pairs} rounds.", "", *table(costs, of.count, of.size)]
 
@@ -97,6 +110,24 @@ def nothing_changed(what: str, options: argparse.Namespace, work: Path) -> list[
         return lines
 
 
+def curve(what: str, options: argparse.Namespace, work: Path) -> list[str]:
+    """First backups of ever more tiny files: the program's start weighs on few, and what grows would show on many."""
+    lines = ["| files | seconds | files/s | CPU s per 1,000 files | peak RSS, MB |", "| --- | --- | --- | --- | --- |"]
+    for count in CURVE:
+        place = work / str(count)
+        place.mkdir()
+        with served(place, what, count * options.scale) as of:
+            rival = ours(of)
+            rival.prepare(place)
+            cost = cost_of(rival.command(place), work / "log")
+            rival.check(place)
+        lines.append(
+            f"| {of.count:,} | {cost.seconds:.2f} | {of.count / cost.seconds:,.0f} "
+            f"| {cost.cpu / of.count * 1000:.3f} | {cost.memory / 1e6:.0f} |"
+        )
+    return lines
+
+
 def catalog(what: str, options: argparse.Namespace, work: Path) -> list[str]:
     """Without any tracker, in a process of its own; its output is the table."""
     child = [sys.executable, "-m", "tests.bench.rows", what, str(work), str(options.scale)]
@@ -107,6 +138,7 @@ BENCHMARKS: dict[str, Callable[[str, argparse.Namespace, Path], list[str]]] = {
     **dict.fromkeys(DOWNLOADS, download),
     "upload": upload,
     "nothing-changed": nothing_changed,
+    "curve": curve,
     "million": catalog,
     "plan": catalog,
     "match": catalog,

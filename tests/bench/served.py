@@ -17,6 +17,19 @@ from pathlib import Path
 PAGE = 500
 FIRST_ID = 100_000
 FILES_OF_ENTITY = 5
+COUNTS = {
+    "small": 10_000,
+    "tls": 10_000,
+    "mixed": 2_000,
+    "large": 8,
+    "far": 2_000,
+    "far-long": 20_000,
+    "nothing-changed": 100_000,
+    "curve": 1,
+}
+"""How many files each set has; a curve is so many times its scale."""
+TINY = ("nothing-changed", "curve")
+"""Sets whose files aren't written: nginx answers with the id."""
 
 CONFIG = """
 daemon off; worker_processes 1; pid {work}/nginx.pid; error_log {work}/nginx.log; {user}
@@ -57,14 +70,14 @@ class Served:
 def sizes(name: str, scale: float) -> list[int]:
     """How large the files of a set are, in bytes."""
     chance = random.Random(name)
-    count = {"small": 10_000, "tls": 10_000, "mixed": 2_000, "large": 8, "far": 2_000, "nothing-changed": 100_000}[name]
+    count = COUNTS[name]
     if name == "large":
         return [int(128 * 2**20 * min(1.0, scale))] * count
     count = max(1, round(count * scale))
     if name == "mixed":
         return [min(20_000_000, int(chance.lognormvariate(11.29, 1.5))) for _ in range(count)]
-    if name == "nothing-changed":
-        return [len(str(FIRST_ID))] * count  # nginx answers with the id itself
+    if name in TINY:
+        return [len(str(FIRST_ID + number)) for number in range(count)]  # nginx answers with the id itself
     return [chance.randrange(2_000, 20_001) for _ in range(count)]
 
 
@@ -81,7 +94,7 @@ def served(work: Path, name: str, scale: float) -> Iterator[Served]:
     made, port = sizes(name, scale), free_port()
     for folder in ("files", "pages", "t"):
         (work / folder).mkdir()
-    plain = name == "nothing-changed"
+    plain = name in TINY
     if not plain:
         _write_files(work / "files", made)
     _write_pages(work / "pages", made)
@@ -93,7 +106,7 @@ def served(work: Path, name: str, scale: float) -> Iterator[Served]:
     nginx = subprocess.Popen([shutil.which("nginx") or "/usr/sbin/nginx", "-c", work / "nginx.conf"])
     try:
         wait_for(port)
-        with delayed(port) if name == "far" else _as_it_is(port) as open_port:
+        with delayed(port) if name.startswith("far") else _as_it_is(port) as open_port:
             url = f"{'https' if ca else 'http'}://127.0.0.1:{open_port}"
             yield Served(len(made), sum(made), url, f"{url}/files/", ca)
     finally:
@@ -149,7 +162,7 @@ def _write_files(folder: Path, made: list[int]) -> None:
 def _write_pages(folder: Path, made: list[int]) -> None:
     """Pages as Targetprocess answers them; the first after id 0, each further one after the last id before it."""
     kind = {"EntityType": {"ResourceType": "EntityType", "Id": 4, "Name": "UserStory"}}
-    for start in range(0, len(made) + 1, PAGE):
+    for start in range(0, len(made), PAGE):
         items = [
             {
                 "ResourceType": "Attachment",
@@ -173,6 +186,7 @@ def _write_pages(folder: Path, made: list[int]) -> None:
             for number, size in enumerate(made[start : start + PAGE], FIRST_ID + start)
         ]
         _write_page(folder, "Attachments", start, FIRST_ID + start - 1, items, more=start + PAGE < len(made))
+    _write_page(folder, "Attachments", len(made), FIRST_ID + len(made) - 1, [], more=False)
     entities = [owner_of(number) for number in range(FIRST_ID, FIRST_ID + len(made), FILES_OF_ENTITY)]
     for start in range(0, len(entities), PAGE):
         items = [
@@ -180,6 +194,7 @@ def _write_pages(folder: Path, made: list[int]) -> None:
             for number in entities[start : start + PAGE]
         ]
         _write_page(folder, "Generals", start, items[0]["Id"] - 1, items, more=start + PAGE < len(entities))
+    _write_page(folder, "Generals", len(entities), entities[-1], [], more=False)
 
 
 def owner_of(number: int) -> int:

@@ -82,6 +82,23 @@ async def test_a_killed_worker_costs_no_file(tmp_path):
         await assert_whole(tmp_path / "archive", sandbox, world)
 
 
+async def test_a_file_that_a_killed_worker_leaves_half_done_is_deleted(tmp_path):
+    world, incoming = world_of(), tmp_path / "archive" / "incoming"
+    async with TargetprocessSandbox(world) as sandbox:
+        process = await start("--json", "backup", configured(tmp_path, sandbox, 1))
+        (worker,) = await at_work(process, sandbox, 1, 100)
+        left: list[Path] = []
+        while not left:
+            await until(lambda: process.returncode is not None or any(incoming.iterdir()), every=0.001)
+            os.kill(worker, signal.SIGSTOP)
+            left = list(incoming.iterdir())
+            os.kill(worker, signal.SIGKILL if left else signal.SIGCONT)
+        finished = await ended(process)
+        assert (finished.code, finished.document["attachments"]["stored"]) == (0, FILES), finished.err
+        assert "a fetch worker ended by itself" in finished.err
+        await assert_whole(tmp_path / "archive", sandbox, world)  # nothing is left in `incoming/` either
+
+
 async def test_a_run_whose_workers_all_die_at_once_goes_on_by_itself(tmp_path):
     world = world_of()
     async with TargetprocessSandbox(world) as sandbox:

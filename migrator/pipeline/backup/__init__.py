@@ -156,6 +156,7 @@ class _Backup(Job[BackupSummary]):
             await self._recorder.flush()
         finally:
             await self._place.close()
+            self._archive.empty_incoming()
 
     @override
     def summary(self, status: RunStatus) -> BackupSummary:
