@@ -39,11 +39,11 @@ def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | 
 def write_report(archive: Path, out: Path | None, redirects: Path | None = None, at: str = "") -> ReportSummary:
     """Write the files that are named; blocks."""
     from migrator.pipeline.report import UrlOf, report
-    from migrator.trackers import TRACKERS, adapter
+    from migrator.trackers import adapter, tracker_names
 
     def url_of(identity: str) -> UrlOf:
         tracker = identity.partition(" ")[0]
-        return adapter(tracker).url_of if tracker in TRACKERS else lambda _base, _attachment: ""
+        return adapter(tracker).url_of if tracker in tracker_names() else lambda _base, _attachment: ""
 
     with read_archive(archive, at) as catalog:
         return report(catalog, url_of, out, redirects)

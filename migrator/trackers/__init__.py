@@ -1,7 +1,11 @@
 """The registry of trackers: the name in the configuration, and the package that implements it.
 
 A package is imported only when its tracker is used; its `ADAPTER` has all that wiring needs. A new tracker is one line
-here (and the other places that .github/CONTRIBUTING.md names).
+here (and the other places that .github/CONTRIBUTING.md names), or an entry point of another distribution, in the group
+`migrator.trackers`:
+
+    [project.entry-points."migrator.trackers"]
+    helpdesk = "migrator_helpdesk:ADAPTER"
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from migrator.errors import ConfigError
@@ -16,7 +21,15 @@ from migrator.model import Attachment
 from migrator.ports import Capabilities, Source, Target
 from migrator.wire import HttpClient, Signer
 
-__all__ = ["TRACKERS", "Adapter", "adapter"]
+__all__ = ["ENTRY_POINTS", "PORT_VERSION", "TRACKERS", "Adapter", "adapter", "tracker_names"]
+
+PORT_VERSION = (1, 0)
+"""The version of the port that adapters of other distributions implement: `Adapter`, `migrator.ports`,
+`migrator.model`, `migrator.wire` and `migrator.errors`. The second number grows when something is added that an adapter
+may leave out, the first when adapters have to be changed.
+"""
+ENTRY_POINTS = "migrator.trackers"
+"""The group of entry points in which other distributions offer their adapters."""
 
 TRACKERS: dict[str, str] = {
     "issuetrak": "migrator.trackers.issuetrak",
@@ -35,7 +48,8 @@ class Adapter:
     a frozen dataclass with a default for each field: [source.options] and [target.options]. `capabilities` are those
     that hold with any options; source and target add what depends on options. `listing` lists the entities of a target
     to which files can be added, where `source` would read more than those. `url_of` gives the address at which people
-    fetch an attachment, from the tracker's base URL; empty if unknown.
+    fetch an attachment, from the tracker's base URL; empty if unknown. `port` is the PORT_VERSION for which an adapter
+    of another distribution was written.
     """
 
     source: Callable[[HttpClient, Any], Source]
@@ -46,11 +60,48 @@ class Adapter:
     capabilities: Capabilities
     url_of: Callable[[str, Attachment], str] = lambda _base, _attachment: ""
     listing: Callable[[HttpClient, Any], Source] | None = None
+    port: tuple[int, int] | None = None
+
+
+def tracker_names() -> list[str]:
+    """The names of all trackers, those of other distributions among them, sorted. Imports none of them."""
+    return sorted({*TRACKERS, *(point.name for point in entry_points(group=ENTRY_POINTS))})
 
 
 def adapter(name: str) -> Adapter:
-    """The adapter of a tracker; `ConfigError` for a name that is not in the registry."""
-    if name not in TRACKERS:
-        raise ConfigError(f"unknown tracker {name!r}; known are {', '.join(sorted(TRACKERS))}")
-    implementation: Adapter = import_module(TRACKERS[name]).ADAPTER
+    """The adapter of a tracker; another distribution can't replace one of ours.
+
+    `ConfigError` for an unknown name, and for an adapter of another distribution that can't be loaded, was written for
+    another version of the port, or has the name of a third one.
+    """
+    if name in TRACKERS:
+        implementation: Adapter = import_module(TRACKERS[name]).ADAPTER
+        return implementation
+    offered = [point for point in entry_points(group=ENTRY_POINTS) if point.name == name]
+    if not offered:
+        raise ConfigError(f"unknown tracker {name!r}; known are {', '.join(tracker_names())}")
+    if len(offered) > 1:
+        owners = " and ".join(map(_distribution, offered))
+        raise ConfigError(f"tracker {name!r} is offered by {owners}; uninstall all but one of them")
+    return _from_entry_point(offered[0])
+
+
+def _from_entry_point(point: EntryPoint) -> Adapter:
+    what = f"the adapter {point.name!r} of {_distribution(point)}"
+    try:
+        implementation = point.load()
+    except Exception as error:
+        raise ConfigError(f"{what} can't be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(implementation, Adapter):
+        raise ConfigError(f"{what}: {point.value} is no migrator.trackers.Adapter")
+    major, minor = PORT_VERSION
+    if implementation.port is None:
+        raise ConfigError(f"{what} doesn't say for which version of the port it was written: port=({major}, {minor})")
+    if implementation.port[0] != major or implementation.port[1] > minor:
+        written, has = ".".join(map(str, implementation.port)), f"{major}.{minor}"
+        raise ConfigError(f"{what} was written for version {written} of the port, and this migrator has {has}")
     return implementation
+
+
+def _distribution(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
