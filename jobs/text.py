@@ -268,6 +268,8 @@ def _print_check(out: Console, summary: CheckSummary) -> None:
 def _print_checks(out: Console, checks: Iterable[Check]) -> None:
     for check in checks:
         out.print("  ", _mark(check), " ", shown(f"{check.check}: {check.detail}"), sep="")
+        if check.means:
+            out.print("       ", shown(check.means), sep="")
 
 
 def _print_demo(out: Console, summary: DemoSummary) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from migrator.jobs.options import config_argument
+from migrator.jobs.options import config_argument, entity
 from migrator.jobs.output import Output
-from migrator.model import RunStatus
+from migrator.model import EntityRef, RunStatus
 from migrator.pipeline.summary import CheckedSide, CheckSummary
 
 if TYPE_CHECKING:
@@ -19,27 +20,70 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @config_argument
+@click.option(
+    "--thorough",
+    is_flag=True,
+    help="Try what a backup relies on, too: listings, sizes, bytes, refusals. Takes up to two minutes a tracker.",
+)
+@click.option(
+    "--entity",
+    "to",
+    type=entity,
+    metavar="KIND:ID",
+    help="With --thorough: send files with odd names to this entity of [target], compare them and delete them again.",
+)
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="With --thorough: write what was found, without names, ids and contents, to send it to the developers.",
+)
 @click.pass_obj
-def command(output: Output, /, *, config: Path) -> CheckSummary:
+def command(
+    output: Output, /, *, config: Path, thorough: bool, to: EntityRef | None, report: Path | None
+) -> CheckSummary:
     """Log in to source and target, read one page, download one small file; write nothing.
 
     Reports what will work (ok), what will not (FAIL, exit status 3) and what works but is odd (warn). Refused
     credentials or a tracker that doesn't answer end it with status 4.
+
+    With --thorough, it tries whether the tracker is what a backup relies on: listings that are whole and the same when
+    they are read again, true sizes, the same bytes twice, and what it answers for what is not there and for wrong
+    credentials (with a made-up account, so that none is locked). At [target], nothing is tried unless --entity names an
+    entity there, best a new one that nobody needs: files with odd names, texts and sizes are sent to it, read back,
+    compared, and deleted again if the tracker can do that. Each finding says what it means for a backup or a load.
 
     The addresses of [notify] and the folders of the files of [nightly] are looked at too; nothing is sent.
     """
     from migrator.config import read_configuration
     from migrator.jobs.runtime import cancel_on_stop, run_job
 
+    if (to or report) and not thorough:
+        raise click.UsageError("--entity and --report are of no use without --thorough")
     configuration = read_configuration(config)
-    return run_job(lambda stop: cancel_on_stop(_check(configuration, output), stop))
+    if to and configuration.settings.target is None:
+        raise click.UsageError("--entity names an entity of [target], and the configuration has none")
+    if report and report.exists():
+        raise click.UsageError(f"--report: {report} already exists")
+    summary = run_job(lambda stop: cancel_on_stop(_check(configuration, output, to, thorough=thorough), stop))
+    if report:
+        from migrator.jobs.thorough import write_report
+
+        write_report(report, configuration, summary)
+    return summary
 
 
-async def _check(configuration: Configuration, output: Output) -> CheckSummary:
+async def _check(configuration: Configuration, output: Output, to: EntityRef | None, *, thorough: bool) -> CheckSummary:
     from migrator.jobs.nightly import check_nights
 
     source = await _check_source(configuration, output)
     target = await _check_target(configuration, output) if configuration.settings.target else None
+    if thorough:
+        from migrator.jobs.thorough import source_checks, target_checks
+
+        source = replace(source, checks=(*source.checks, *await source_checks(configuration, output)))
+        if target and to:
+            target = replace(target, checks=(*target.checks, *await target_checks(configuration, to, output)))
     nightly = await asyncio.to_thread(check_nights, configuration)
     checks = [*nightly, *(check for side in (source, target) if side for check in side.checks)]
     status = RunStatus.COMPLETE if all(check.ok for check in checks) else RunStatus.INCOMPLETE

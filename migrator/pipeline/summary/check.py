@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from migrator.pipeline.summary.base import OPTIONAL, Summary
@@ -9,12 +10,18 @@ from migrator.pipeline.summary.base import OPTIONAL, Summary
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was tried: whether it works, and details. `warning`: it works, but is odd."""
+    """One thing that was tried: whether it works, and details. `warning`: it works, but is odd.
+
+    Of a thorough check, `means` is a sentence on what that means for a backup or load, and `facts` are the finding
+    without names, ids and contents.
+    """
 
     check: str
     ok: bool
     warning: bool | None = field(default=None, metadata=OPTIONAL)
     detail: str = ""
+    means: str | None = field(default=None, metadata=OPTIONAL)
+    facts: Mapping[str, str | int | float | bool | None] | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True)
