@@ -56,7 +56,7 @@ MAY_IMPORT = {
 """What a module or package of `migrator` may import of the others."""
 
 HOMES = {
-    "aiofiles": ("migrator.store.blobs", "migrator.store.receiving"),
+    "aiofiles": ("migrator.store.folder", "migrator.store.receiving"),
     "aiohappyeyeballs": ("migrator.wire.h1.pool",),
     "aiohttp": (
         "migrator.wire.aiohttp_transport",

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from migrator.store.blobs import Archive, hash_file
+    from migrator.store.blobs import Archive
     from migrator.store.catalog import Catalog
     from migrator.store.catalog.accepted import Acceptances, FailureKey, FailureRow, key_of
     from migrator.store.catalog.browsing import PRESENT, add_search, copy_catalog, forbid_all_but_reading
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from migrator.store.journal.keeper import recorded_position
     from migrator.store.layout import BLOB_FOLDERS, CATALOG, JOURNAL, README, blob_name
     from migrator.store.lock import ArchiveLock, holder_of
-    from migrator.store.receiving import IncomingBlob, LargeFile
+    from migrator.store.port import IncomingBlob, Receiving
     from migrator.store.repair.auditing import audit
     from migrator.store.repair.remaking import remake
     from migrator.store.repair.scanning import BlobScan, scan_blobs
@@ -49,7 +49,7 @@ __all__ = [
     "FreeSpace",
     "FullCrawl",
     "IncomingBlob",
-    "LargeFile",
+    "Receiving",
     "RecheckRound",
     "Snapshot",
     "StoredFile",
@@ -61,7 +61,6 @@ __all__ = [
     "copy_catalog",
     "disk_errors",
     "forbid_all_but_reading",
-    "hash_file",
     "holder_of",
     "is_archive",
     "is_content_changed",
@@ -88,15 +87,15 @@ _HOMES = {
     "EndedBackup": "migrator.store.catalog.runs",
     "FailureKey": "migrator.store.catalog.accepted",
     "FailureRow": "migrator.store.catalog.accepted",
-    "IncomingBlob": "migrator.store.receiving",
+    "IncomingBlob": "migrator.store.port",
     "JOURNAL": "migrator.store.layout",
-    "LargeFile": "migrator.store.receiving",
     "OWNER_ONLY": "migrator.store.disk",
     "OWN_SOURCE": "migrator.store.catalog.lineage",
     "PRESENT": "migrator.store.catalog.browsing",
     "README": "migrator.store.layout",
     "FreeSpace": "migrator.store.space",
     "FullCrawl": "migrator.store.catalog.unchanged",
+    "Receiving": "migrator.store.port",
     "RecheckRound": "migrator.store.catalog.rechecks",
     "Snapshot": "migrator.store.catalog.snapshots",
     "StoredFile": "migrator.store.catalog.rechecks",
@@ -110,7 +109,6 @@ _HOMES = {
     "require_descriptors": "migrator.store.disk",
     "sync_filesystem": "migrator.store.disk",
     "forbid_all_but_reading": "migrator.store.catalog.browsing",
-    "hash_file": "migrator.store.blobs",
     "holder_of": "migrator.store.lock",
     "is_archive": "migrator.store.catalog.database",
     "is_content_changed": "migrator.store.catalog.changed_content",
