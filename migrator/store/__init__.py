@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from migrator.store.journal.keeper import recorded_position
     from migrator.store.layout import BLOB_FOLDERS, CATALOG, JOURNAL, README, blob_name
     from migrator.store.lock import ArchiveLock, holder_of
-    from migrator.store.port import IncomingBlob, Receiving
+    from migrator.store.objects import Bucket, BucketAddress, InStep, Lease, Mirror, ObjectBlobs, holder_in, in_step
+    from migrator.store.port import BlobStore, IncomingBlob, Receiving
     from migrator.store.repair.auditing import audit
     from migrator.store.repair.remaking import remake
     from migrator.store.repair.scanning import BlobScan, scan_blobs
@@ -41,6 +42,9 @@ __all__ = [
     "Archive",
     "ArchiveLock",
     "BlobScan",
+    "BlobStore",
+    "Bucket",
+    "BucketAddress",
     "Catalog",
     "Crawl",
     "EndedBackup",
@@ -48,7 +52,11 @@ __all__ = [
     "FailureRow",
     "FreeSpace",
     "FullCrawl",
+    "InStep",
     "IncomingBlob",
+    "Lease",
+    "Mirror",
+    "ObjectBlobs",
     "Receiving",
     "RecheckRound",
     "Snapshot",
@@ -61,7 +69,9 @@ __all__ = [
     "copy_catalog",
     "disk_errors",
     "forbid_all_but_reading",
+    "holder_in",
     "holder_of",
+    "in_step",
     "is_archive",
     "is_content_changed",
     "key_of",
@@ -76,6 +86,15 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BlobStore": "migrator.store.port",
+    "Bucket": "migrator.store.objects",
+    "BucketAddress": "migrator.store.objects",
+    "InStep": "migrator.store.objects",
+    "Lease": "migrator.store.objects",
+    "Mirror": "migrator.store.objects",
+    "ObjectBlobs": "migrator.store.objects",
+    "holder_in": "migrator.store.objects",
+    "in_step": "migrator.store.objects",
     "Acceptances": "migrator.store.catalog.accepted",
     "Archive": "migrator.store.blobs",
     "ArchiveLock": "migrator.store.lock",

@@ -10,12 +10,17 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from migrator.errors import ArchiveDamagedError
 from migrator.model import Blob
 from migrator.store.folder import FolderBlobs
 from migrator.store.layout import blob_name
 from migrator.store.port import READ_BYTES, BlobStore, IncomingBlob, Receiving, Storing
+from migrator.store.space import FreeSpace
+
+if TYPE_CHECKING:
+    from migrator.store.objects import BucketAddress
 
 
 class Archive:
@@ -24,11 +29,18 @@ class Archive:
     `untrusted` are blobs that may be damaged or not yet safe, to be written again: a backup adds those that `verify`
     found damaged, and those that a killed run left without recording them.
 
-    `held` are the descriptors of its lock: a process that inherits them keeps other runs out.
+    `held` are the descriptors of its lock: a process that inherits them keeps other runs out. `address` is that of the
+    bucket, if there is one.
     """
 
-    def __init__(self, root: Path, held: Sequence[int] = (), store: BlobStore | None = None) -> None:
-        self.root, self.held = root, held
+    def __init__(
+        self,
+        root: Path,
+        held: Sequence[int] = (),
+        store: BlobStore | None = None,
+        address: BucketAddress | None = None,
+    ) -> None:
+        self.root, self.held, self.address = root, held, address
         self.store = FolderBlobs(root) if store is None else store
         self.untrusted: set[str] = set()
 
@@ -39,6 +51,11 @@ class Archive:
     def path_of(self, sha256: str) -> Path:
         """Where a blob is, or would be, if blobs lie in the folder."""
         return FolderBlobs(self.root).path_of(sha256)
+
+    @property
+    def space(self) -> FreeSpace:
+        """The room for what is to come."""
+        return FreeSpace(self.root, for_blobs=self.store.room)
 
     def receiving(self) -> Receiving:
         """A new large file."""
