@@ -112,7 +112,8 @@ def in_bucket(
 
 
 Fault = Callable[["Proxy", web.Request], str]
-"""What happens to a request: "" nothing; "cut" before it is passed on; "lose" its answer; "slow" 503 SlowDown."""
+"""What happens to a request: "" nothing; "cut" before it is passed on; "lose" its answer; "slow" 503
+SlowDown; "refuse" 403; "hang" no answer at all."""
 
 
 @dataclass
@@ -135,6 +136,10 @@ class Proxy:
         if fault == "slow":
             code = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
             return web.Response(status=503, text=code, content_type="application/xml")
+        if fault == "refuse":
+            return web.Response(status=403, text="<Error><Code>AccessDenied</Code></Error>")
+        if fault == "hang":
+            await asyncio.sleep(3600)
         if fault == "cut":
             return self._cut(request)
         body = await request.read()
@@ -208,7 +213,7 @@ async def proxy_to(server: S3Server, fault: Fault | None = None, *, conditions: 
         proxy.fault = fault
     app = web.Application(client_max_size=2**30)
     app.router.add_route("*", "/{path:.*}", proxy._handle)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
