@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from migrator.store.catalog.unchanged import FullCrawl, UnchangedRecords
     from migrator.store.clock import now
     from migrator.store.disk import OWNER_ONLY, disk_errors, own_limits, require_descriptors, sync_filesystem
+    from migrator.store.duplicate import damaged_in_copy, take_catalog
     from migrator.store.journal.keeper import recorded_position
-    from migrator.store.layout import BLOB_FOLDERS, CATALOG, JOURNAL, README, blob_name
+    from migrator.store.layout import BLOB_FOLDERS, CATALOG, JOURNAL, README, blob_name, foreign_names
     from migrator.store.lock import ArchiveLock, holder_of
     from migrator.store.objects import Bucket, BucketAddress, InStep, Lease, Mirror, ObjectBlobs, holder_in, in_step
     from migrator.store.port import BlobStore, IncomingBlob, Receiving
@@ -67,8 +68,10 @@ __all__ = [
     "audit",
     "blob_name",
     "copy_catalog",
+    "damaged_in_copy",
     "disk_errors",
     "forbid_all_but_reading",
+    "foreign_names",
     "holder_in",
     "holder_of",
     "in_step",
@@ -83,9 +86,13 @@ __all__ = [
     "scan_blobs",
     "sqlite_errors",
     "sync_filesystem",
+    "take_catalog",
 ]
 
 _HOMES = {
+    "foreign_names": "migrator.store.layout",
+    "damaged_in_copy": "migrator.store.duplicate",
+    "take_catalog": "migrator.store.duplicate",
     "BlobStore": "migrator.store.port",
     "Bucket": "migrator.store.objects",
     "BucketAddress": "migrator.store.objects",

@@ -135,13 +135,13 @@ class BlobBody:
     """
 
     def __init__(self, store: BlobStore, blob: Blob, content: bytes | None = None) -> None:
-        self._store, self._blob, self._content = store, blob, content
+        self._store, self._blob, self.content = store, blob, content
         self.size = blob.size
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._content is not None:
-            if self._content:
-                yield self._content
+        if self.content is not None:
+            if self.content:
+                yield self.content
             return
         sha256, last = hashlib.sha256(), b""
         try:

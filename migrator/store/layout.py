@@ -103,6 +103,11 @@ def is_ours(name: str) -> bool:
     return _OURS.fullmatch(name) is not None
 
 
+def foreign_names(root: Path) -> list[str]:
+    """What is in a folder, if it exists, that belongs to no archive."""
+    return sorted(path.name for path in root.iterdir() if not is_ours(path.name)) if root.is_dir() else []
+
+
 def is_in_bucket(name: str) -> bool:
     """The same for an object, or a folder, in the bucket of an archive."""
     return name in _IN_BUCKET
