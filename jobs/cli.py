@@ -41,6 +41,7 @@ COMMANDS = {
     "nightly": "backup, sample of verify, prune, report, message, for each configuration",
     "export": "write the files under their own names: a folder, a bag or a ZIP file",
     "report": "write one page for the files: source, archive and target, entity by entity",
+    "copy": "copy an archive anywhere: disk to bucket, bucket to disk, region to region",
     "browse": "look at the archive in a browser: search, thumbnails, snapshots, downloads",
     "verify": "hash every blob again and compare the catalog with the disk",
     "rebuild": "rebuild a lost or damaged catalog from what the archive holds",

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -16,20 +16,23 @@ from migrator.jobs.terminal import tell
 from migrator.model import EntityRef
 from migrator.units import parse_share, parse_size
 
+if TYPE_CHECKING:
+    from migrator.jobs.place import ArchivePlace
+
 T = TypeVar("T")
 
 config_argument = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 
 
-def _archive(_context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
-    """The folder itself, or the archive that a configuration names."""
-    from migrator.config import read_configuration
+def _archive(_context: click.Context, _parameter: click.Parameter, given: str) -> Path | ArchivePlace:
+    """The folder itself, what lies at an address, or the archive that a configuration names."""
+    from migrator.jobs.place import place_named
 
-    return read_configuration(given).archive if given.is_file() else given
+    return place_named(given)
 
 
-archive_argument = click.argument("archive", type=click.Path(path_type=Path), callback=_archive)
-"""ARCHIVE, or the configuration that names it."""
+archive_argument = click.argument("archive", type=click.Path(), callback=_archive)
+"""ARCHIVE: a folder or an address, or the configuration that names it."""
 
 at_option = click.option(
     "--at", default="", metavar="RUN|DATE", help="As it was in this snapshot, or in the last one at that date."

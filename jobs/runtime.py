@@ -8,11 +8,12 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 from migrator.errors import AuthError, ConfigError, ItemFailedError, MigratorError, TrackerUnreachableError
 from migrator.jobs.event_loop import event_loop
+from migrator.jobs.place import ArchivePlace, Place, folder_of
+from migrator.jobs.remote import held_bucket, refresh
 from migrator.jobs.signals import active_signals, interrupt_on_signals
 from migrator.jobs.terminal import leave_terminal, tell
 from migrator.pipeline.run import error_record
@@ -100,7 +101,7 @@ def failure_recorded(command: str, catalog: Catalog) -> Iterator[None]:
 
 
 @contextmanager
-def failure_recorded_in(root: Path, command: str) -> Iterator[None]:
+def failure_recorded_in(place: Place, command: str) -> Iterator[None]:
     """The same for an archive that isn't held yet. Where there is none, none is made, and nothing is recorded.
 
     Beware: so a first backup that is refused leaves no trace. An archive without a source would be one that later
@@ -109,10 +110,10 @@ def failure_recorded_in(root: Path, command: str) -> Iterator[None]:
     try:
         yield
     except (AuthError, TrackerUnreachableError, ItemFailedError) as error:
-        if is_archive(root):
+        if is_archive(folder_of(place)):
             with (
                 suppress(MigratorError),  # such as another run that holds it
-                held_archive(root, command) as (_, catalog),
+                held_archive(place, command) as (_, catalog),
             ):
                 _record_failure(command, catalog, error)
         raise
@@ -125,32 +126,46 @@ def _record_failure(command: str, catalog: Catalog, error: MigratorError) -> Non
 
 @contextmanager
 def held_archive(
-    root: Path, command: str, *, create: bool = False, reads: bool = False
+    place: Place, command: str, *, create: bool = False, reads: bool = False
 ) -> Iterator[tuple[Archive, Catalog]]:
     """The archive, locked for this run, and its catalog. It must exist unless `create`.
 
     A job that only `reads` also works on a read-only archive; then it records nothing.
     """
-    with held_folder(root, command, create=create, reads=reads) as archive:
+    root = folder_of(place)
+    with held_folder(place, command, create=create, reads=reads) as archive:
         read_only = reads and not os.access(root, os.W_OK)
         with closing(Catalog(root, read_only=read_only)) as catalog, sqlite_errors(root):
             yield archive, catalog
 
 
 @contextmanager
-def read_archive(root: Path, at: str = "") -> Iterator[Catalog]:
+def read_archive(place: Place, at: str = "") -> Iterator[Catalog]:
     """The catalog of an archive, read-only and without a lock, so that it works while a run is under way.
 
     `at`: as it was in that snapshot, see `migrator.pipeline.snapshots.view_at`.
     """
+    if isinstance(place, ArchivePlace):
+        refresh(place)
+    root = folder_of(place)
     with closing(Catalog(root, read_only=True)) as catalog, sqlite_errors(root):
         view_at(catalog, at)
         yield catalog
 
 
 @contextmanager
-def held_folder(root: Path, command: str, *, create: bool = False, reads: bool = False) -> Iterator[Archive]:
-    """The locked archive without its catalog, for callers that inspect or create the catalog first."""
+def held_folder(
+    place: Place, command: str, *, create: bool = False, reads: bool = False, ours: bool = True
+) -> Iterator[Archive]:
+    """The locked archive without its catalog, for callers that inspect or create the catalog first.
+
+    `ours`: see `held_bucket`.
+    """
+    if isinstance(place, ArchivePlace):
+        with held_bucket(place, command, create=create, ours=ours) as archive:
+            yield archive
+        return
+    root = place
     if not create and not is_archive(root) and not (root / JOURNAL).is_file():
         raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
     if reads and not os.access(root, os.W_OK):

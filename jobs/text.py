@@ -34,6 +34,7 @@ from migrator.pipeline.summary import (
     Check,
     CheckedSide,
     CheckSummary,
+    CopySummary,
     DemoSummary,
     DiffSummary,
     ExportSummary,
@@ -101,6 +102,8 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
             _print_diff(out, summary)
         case PruneSummary():
             _print_prune(out, summary)
+        case CopySummary():
+            _print_copy(out, summary)
         case NightlySummary():
             from migrator.jobs.nightly import print_nightly
 
@@ -201,6 +204,13 @@ def _print_prune(out: Console, summary: PruneSummary) -> None:
     which = f": {', '.join(map(str, removed))}" if removed else ""
     out.print(f"snapshots: {len(kept)} kept, {len(removed)} removed{which}")
     out.print(f"blobs: {blobs['kept']} kept, {blobs['removed']} removed, {human_size(summary.bytes)} freed")
+
+
+def _print_copy(out: Console, summary: CopySummary) -> None:
+    print_headline(out, summary)
+    print_table(out, [*((name.replace("_", " "), str(count)) for name, count in summary.blobs.items())])
+    out.print(f"{human_size(summary.bytes)} were copied to {summary.to}")
+    print_problems(out, summary.problems)
 
 
 def _print_diff(out: Console, summary: DiffSummary) -> None:

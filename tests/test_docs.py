@@ -30,6 +30,7 @@ GUIDES = [
         ".github/CONTRIBUTING.md",
         "sample_configs/README.md",
         "jobs/nightly/README.md",
+        "migrator/store/objects/README.md",
         "migrator/trackers/README.md",
     )
 ]

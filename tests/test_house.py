@@ -56,7 +56,7 @@ MAY_IMPORT = {
 """What a module or package of `migrator` may import of the others."""
 
 HOMES = {
-    "aiofiles": ("migrator.store.blobs", "migrator.store.receiving"),
+    "aiofiles": ("migrator.store.folder", "migrator.store.receiving"),
     "aiohappyeyeballs": ("migrator.wire.h1.pool",),
     "aiohttp": (
         "migrator.wire.aiohttp_transport",
@@ -75,7 +75,8 @@ HOMES = {
     "markupsafe": ("migrator.pipeline.report.html",),
     "msgspec": ("migrator.wire.json_codec",),
     "multidict": ("migrator.wire.h1.response",),
-    "pydantic": ("migrator.config.settings",),
+    "obstore": ("migrator.store.objects.bucket",),
+    "pydantic": ("migrator.config.base", "migrator.config.settings", "migrator.config.storage"),
     "rich": ("migrator.jobs",),
     "sqlite3": ("migrator.store",),
     "sqlite_utils": ("migrator.store",),
@@ -86,6 +87,7 @@ HOMES = {
     "yarl": (
         "migrator.wire.addresses",
         "migrator.wire.auth",
+        "migrator.config.base",
         "migrator.config.settings",
         "migrator.wire.cookies",
         "migrator.wire.redirects",
@@ -219,7 +221,7 @@ def test_every_library_has_one_home():
 
 def test_every_library_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = (project["optional-dependencies"][extra] for extra in ("browse", "keyring", "notify"))
+    extras = (project["optional-dependencies"][extra] for extra in ("browse", "keyring", "notify", "s3"))
     declared = [*project["dependencies"], *chain(*extras)]
     names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in declared}
     brought_along = {"aiohappyeyeballs", "multidict", "yarl", "markupsafe"}  # types of aiohttp and jinja2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +11,9 @@ from migrator.jobs.output import Output
 from migrator.jobs.runtime import held_archive, read_archive
 from migrator.model import EntityRef
 from migrator.pipeline.summary import AcceptSummary
+
+if TYPE_CHECKING:
+    from migrator.jobs.place import Place
 
 
 @click.command("accept")
@@ -32,7 +35,7 @@ def command(
     _: Output,
     /,
     *,
-    archive: Path,
+    archive: Place,
     attachments: tuple[str, ...],
     entities: tuple[EntityRef, ...],
     everything: bool,

@@ -95,6 +95,7 @@ async def run_backup(
     stored files that is fetched again, `full_every` the seconds after which unchanged entities are asked, too.
     """
     from migrator.jobs.fetching import fetch_place
+    from migrator.jobs.place import place_of
     from migrator.jobs.runtime import cancel_on_stop, failure_recorded, failure_recorded_in, held_archive
     from migrator.jobs.wiring import wire_source
     from migrator.pipeline.backup import BackupSettings, backup, relocate
@@ -109,7 +110,7 @@ async def run_backup(
     require_known_kinds(selection.kinds, known, "--kind")
     require_known_kinds([ref.kind for ref in selection.entities if ref.kind], known, "--entity")
     try:
-        with failure_recorded_in(configuration.archive, "backup"):
+        with failure_recorded_in(place_of(configuration), "backup"):
             output.note(f"source: {await cancel_on_stop(source.tracker.check(), stop)}")
         settings = BackupSettings(
             source.identity,
@@ -122,12 +123,11 @@ async def run_backup(
             full_every,
         )
         with (
-            held_archive(configuration.archive, "backup", create=not moved_from) as (archive, catalog),
+            held_archive(place_of(configuration), "backup", create=not moved_from) as (archive, catalog),
             output.progress("backup") as progress,
         ):
             if moved_from:
-                old = f"{section.tracker} {moved_from}"
-                relocation = relocate(source.tracker, catalog, old, source.identity)
+                relocation = relocate(source.tracker, catalog, f"{section.tracker} {moved_from}", source.identity)
                 with failure_recorded("backup", catalog):
                     progress.note(await cancel_on_stop(relocation, stop))
             place = fetch_place(source)

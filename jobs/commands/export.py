@@ -13,6 +13,7 @@ from migrator.jobs.output import Output
 from migrator.pipeline.summary import ExportSummary
 
 if TYPE_CHECKING:
+    from migrator.jobs.place import Place
     from migrator.pipeline.export import ExportSettings
 
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 @at_option
 @click.pass_obj
 def command(
-    output: Output, /, *, archive: Path, dest: Path, shape: str, link: bool, copy: bool, include_gone: bool, at: str
+    output: Output, /, *, archive: Place, dest: Path, shape: str, link: bool, copy: bool, include_gone: bool, at: str
 ) -> ExportSummary:
     """Write the files of ARCHIVE to DEST by their own names, for people and other tools.
 
@@ -58,11 +59,13 @@ def command(
     return run_job(lambda stop: _export(archive, settings, at, output, stop))
 
 
-async def _export(root: Path, settings: ExportSettings, at: str, output: Output, stop: asyncio.Event) -> ExportSummary:
+async def _export(
+    place: Place, settings: ExportSettings, at: str, output: Output, stop: asyncio.Event
+) -> ExportSummary:
     from migrator.jobs.runtime import held_archive
     from migrator.pipeline.export import export
     from migrator.pipeline.snapshots import view_at
 
-    with held_archive(root, "export", reads=True) as (archive, catalog), output.progress("export") as progress:
+    with held_archive(place, "export", reads=True) as (archive, catalog), output.progress("export") as progress:
         view_at(catalog, at)
         return await export(archive, catalog, settings, progress=progress, stop=stop)

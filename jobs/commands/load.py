@@ -117,6 +117,7 @@ async def run_load(
     at: str = "",
 ) -> LoadSummary:
     """Read the mapping, lock the archive, log in, load, and warn of what was left out."""
+    from migrator.jobs.place import place_of
     from migrator.jobs.runtime import cancel_on_stop, failure_recorded, held_archive
     from migrator.jobs.wiring import mapping_rows, target_section, wire_target
     from migrator.mapping import add_rows
@@ -146,7 +147,7 @@ async def run_load(
     if settings.create_missing and not settings.creates:
         output.warn("with --limit or a filter no entities are created at the target")
     try:
-        with held_archive(configuration.archive, "load") as (archive, catalog):
+        with held_archive(place_of(configuration), "load") as (archive, catalog):
             view_at(catalog, at)
             with failure_recorded("load", catalog):
                 output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
@@ -169,6 +170,7 @@ async def _delete_at_former(
     configuration: Configuration, summary: LoadSummary, output: Output, stop: asyncio.Event, *, dry_run: bool
 ) -> LoadSummary:
     """Delete files at former entities that have arrived at the new ones; `moved` in the summary counts them."""
+    from migrator.jobs.place import place_of
     from migrator.jobs.runtime import cancel_on_stop, failure_recorded, held_archive
     from migrator.jobs.wiring import wire_target
     from migrator.pipeline.load import deletable
@@ -178,7 +180,7 @@ async def _delete_at_former(
     uploads, only = configuration.settings.limits.uploads, deletable(summary.changed or ())
     settings = RollbackSettings(target.identity, None, uploads, dry_run=dry_run, only=only)
     try:
-        with held_archive(configuration.archive, "load") as (_, catalog):
+        with held_archive(place_of(configuration), "load") as (_, catalog):
             with failure_recorded("load", catalog):
                 await cancel_on_stop(target.tracker.check(), stop)
             with output.progress("move") as progress:

@@ -39,6 +39,7 @@ def command(output: Output, /, *, config: Path) -> MapSummary:
 
 
 async def _map(configuration: Configuration, output: Output) -> MapSummary:
+    from migrator.jobs.place import place_of
     from migrator.jobs.runtime import failure_recorded, held_archive
     from migrator.jobs.wiring import wire_target_listing
     from migrator.mapping import add_rows, parse_rule, read_mapping, replace_file
@@ -50,7 +51,7 @@ async def _map(configuration: Configuration, output: Output) -> MapSummary:
     rules = [parse_rule(name) for name in configuration.settings.mapping.match]
     settings = MapSettings(rules, read_mapping(path, may_be_missing=True), lambda rows: add_rows(path, rows))
     try:
-        with held_archive(configuration.archive, "map") as (_, catalog):
+        with held_archive(place_of(configuration), "map") as (_, catalog):
             with failure_recorded("map", catalog):
                 output.note(f"target: {await target.tracker.check()}")
             with output.progress("map") as progress:

@@ -39,13 +39,14 @@ async def _migrate(
 ) -> MigrateSummary:
     from migrator.jobs.commands.backup import run_backup
     from migrator.jobs.commands.load import run_load
+    from migrator.jobs.place import place_of
     from migrator.jobs.runtime import cancel_on_stop, failure_recorded_in
     from migrator.jobs.wiring import mapping_rows, wire_target
 
     target = wire_target(configuration)
     try:
         mapping_rows(configuration, target.tracker)
-        with failure_recorded_in(configuration.archive, "migrate"):
+        with failure_recorded_in(place_of(configuration), "migrate"):
             await cancel_on_stop(target.tracker.check(), stop)
     finally:
         await target.tracker.close()

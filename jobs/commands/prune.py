@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from migrator.jobs.output import Output
+from migrator.jobs.place import place_named
 from migrator.jobs.runtime import held_archive, run_job
 from migrator.pipeline.summary import PruneSummary
 from migrator.units import parse_duration
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
+    from migrator.jobs.place import Place
     from migrator.pipeline.prune import Retention
 
 
@@ -32,7 +34,7 @@ def _count(period: str) -> str:
 
 
 @click.command("prune")
-@click.argument("archive", type=click.Path(path_type=Path))
+@click.argument("archive", type=click.Path())
 @click.option("--keep-last", type=click.IntRange(0), default=0, metavar="N", help="Keep the newest N snapshots.")
 @click.option(
     "--keep-within", type=span, metavar="TIME", help="Keep all that are at most this much older than the newest."
@@ -44,7 +46,7 @@ def _count(period: str) -> str:
 @click.option("--dry-run", is_flag=True, help="Say what would be forgotten and deleted, and change nothing.")
 @click.pass_obj
 def command(
-    output: Output, /, *, archive: Path, dry_run: bool, keep_last: int, keep_within: float | None, **periods: int
+    output: Output, /, *, archive: str, dry_run: bool, keep_last: int, keep_within: float | None, **periods: int
 ) -> PruneSummary:
     """Forget snapshots of ARCHIVE, and delete the files that nothing needs any more.
 
@@ -61,14 +63,11 @@ def command(
 
     given = {name.removeprefix("keep_"): count for name, count in periods.items()}
     retention = Retention(keep_last, keep_within or 0.0, **given)
-    if archive.is_file():
-        configuration = read_configuration(archive)
-        archive = configuration.archive
-        if retention == Retention():
-            retention = configured_retention(configuration)
+    if Path(archive).is_file() and retention == Retention():
+        retention = configured_retention(read_configuration(Path(archive)))
     if retention == Retention():
         output.warn("no rule says what to keep, so every snapshot stays")
-    return run_job(lambda stop: run_prune(archive, retention, output, stop, dry_run=dry_run))
+    return run_job(lambda stop: run_prune(place_named(archive), retention, output, stop, dry_run=dry_run))
 
 
 def configured_retention(configuration: Configuration) -> Retention:
@@ -80,10 +79,10 @@ def configured_retention(configuration: Configuration) -> Retention:
 
 
 async def run_prune(
-    root: Path, retention: Retention, output: Output, stop: asyncio.Event, *, dry_run: bool = False
+    place: Place, retention: Retention, output: Output, stop: asyncio.Event, *, dry_run: bool = False
 ) -> PruneSummary:
     """Hold the archive, forget by these rules."""
     from migrator.pipeline.prune import prune
 
-    with held_archive(root, "prune") as (archive, catalog), output.progress("prune") as progress:
+    with held_archive(place, "prune") as (archive, catalog), output.progress("prune") as progress:
         return await prune(archive, catalog, retention, dry_run=dry_run, progress=progress, stop=stop)

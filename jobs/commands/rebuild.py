@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,11 +10,14 @@ from migrator.jobs.options import archive_argument
 from migrator.jobs.output import Output
 from migrator.pipeline.summary import RebuildSummary
 
+if TYPE_CHECKING:
+    from migrator.jobs.place import Place
+
 
 @click.command("rebuild")
 @archive_argument
 @click.pass_obj
-def command(_: Output, /, *, archive: Path) -> RebuildSummary:
+def command(_: Output, /, *, archive: Place) -> RebuildSummary:
     """Rebuild the catalog of ARCHIVE if it is lost, damaged or differs from its manifest.
 
     A damaged catalog is kept as catalog.db.damaged-N. The next backup fetches missing files again. Apart from them, a
@@ -25,5 +28,5 @@ def command(_: Output, /, *, archive: Path) -> RebuildSummary:
     from migrator.pipeline.rebuild import rebuild
     from migrator.store import sqlite_errors
 
-    with held_folder(archive, "rebuild") as held, sqlite_errors(archive):
+    with held_folder(archive, "rebuild", ours=False) as held, sqlite_errors(held.root):
         return rebuild(held)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from migrator.jobs.options import archive_argument, at_option
 from migrator.jobs.output import Output
 from migrator.jobs.runtime import read_archive
 from migrator.pipeline.summary import ReportSummary
+
+if TYPE_CHECKING:
+    from migrator.jobs.place import Place
 
 
 @click.command("report")
@@ -26,7 +30,7 @@ from migrator.pipeline.summary import ReportSummary
 )
 @at_option
 @click.pass_obj
-def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | None, at: str) -> ReportSummary:
+def command(_: Output, /, *, archive: Place, out: Path | None, redirects: Path | None, at: str) -> ReportSummary:
     """Write what was in the source, what is in ARCHIVE, what is at the target, and what differs and why.
 
     The page is self-contained: it can be filed, printed and mailed. Reads only; works while a run is under way.
@@ -36,7 +40,7 @@ def command(_: Output, /, *, archive: Path, out: Path | None, redirects: Path | 
     return write_report(archive, out, redirects, at)
 
 
-def write_report(archive: Path, out: Path | None, redirects: Path | None = None, at: str = "") -> ReportSummary:
+def write_report(archive: Place, out: Path | None, redirects: Path | None = None, at: str = "") -> ReportSummary:
     """Write the files that are named; blocks."""
     from migrator.pipeline.report import UrlOf, report
     from migrator.trackers import adapter, tracker_names

@@ -63,6 +63,7 @@ async def run_restore(
     dry_run: bool = False,
 ) -> RestoreSummary:
     """Log in, hold the archive, restore."""
+    from migrator.jobs.place import place_of
     from migrator.jobs.runtime import cancel_on_stop, failure_recorded, held_archive
     from migrator.jobs.wiring import own_target, wire_restore
     from migrator.pipeline.restore import RestoreSettings, restore
@@ -76,7 +77,7 @@ async def run_restore(
     for warning in source.warnings:
         output.warn(warning)
     try:
-        with held_archive(configuration.archive, "restore") as (archive, catalog):
+        with held_archive(place_of(configuration), "restore") as (archive, catalog):
             settings = RestoreSettings(
                 source.identity,
                 snapshot_at(catalog, at) if at else None,

@@ -42,11 +42,12 @@ def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool,
 
 def _require_consent(configuration: Configuration, load: int | None) -> None:
     """Ask before anything is deleted, with the number of files; the target is not read for that."""
+    from migrator.jobs.place import place_of
     from migrator.jobs.runtime import held_archive
     from migrator.jobs.wiring import identity, target_section
 
     section = target_section(configuration)
-    with held_archive(configuration.archive, "rollback") as (_, catalog):
+    with held_archive(place_of(configuration), "rollback") as (_, catalog):
         count = sum(catalog.uploads.entities_to_roll_back(identity(section), load).values())
     if count:
         require_yes(f"Delete {count} files from {section.url}?", yes=False)
@@ -56,6 +57,7 @@ async def run_rollback(
     configuration: Configuration, output: Output, stop: asyncio.Event, load: int | None = None, *, dry_run: bool = False
 ) -> RollbackSummary:
     """Log in, lock the archive, roll back one load, or all into this target."""
+    from migrator.jobs.place import place_of
     from migrator.jobs.runtime import cancel_on_stop, failure_recorded, held_archive
     from migrator.jobs.wiring import wire_target
     from migrator.pipeline.rollback import NO_DELETE, RollbackSettings, rollback
@@ -65,7 +67,7 @@ async def run_rollback(
         output.warn(warning)
     settings = RollbackSettings(target.identity, load, configuration.settings.limits.uploads, dry_run=dry_run)
     try:
-        with held_archive(configuration.archive, "rollback") as (_, catalog):
+        with held_archive(place_of(configuration), "rollback") as (_, catalog):
             with failure_recorded("rollback", catalog):
                 output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
             if not target.tracker.capabilities.deletes:

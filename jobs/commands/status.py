@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from migrator.jobs.options import archive_argument, at_option
 from migrator.jobs.output import Output
+from migrator.jobs.place import folder_of, shown
 from migrator.jobs.runtime import read_archive
 from migrator.pipeline.summary import StatusSummary
+
+if TYPE_CHECKING:
+    from migrator.jobs.place import Place
 
 
 @click.command("status")
 @archive_argument
 @at_option
 @click.pass_obj
-def command(_: Output, /, *, archive: Path, at: str) -> StatusSummary:
+def command(_: Output, /, *, archive: Place, at: str) -> StatusSummary:
     """Whether the backup is fine, what is damaged, what failed and why, counts and runs.
 
     The first line is the answer: green if the last complete backup is recent, nothing fails and nothing is damaged;
@@ -30,4 +35,4 @@ def command(_: Output, /, *, archive: Path, at: str) -> StatusSummary:
     from migrator.pipeline.condition import condition
 
     with read_archive(archive, at) as catalog:
-        return condition(catalog, archive)
+        return replace(condition(catalog, folder_of(archive)), archive=shown(archive))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +14,7 @@ from migrator.pipeline.summary import VerifySummary
 from migrator.units import parse_duration
 
 if TYPE_CHECKING:
+    from migrator.jobs.place import Place
     from migrator.pipeline.verify import Portion
 
 
@@ -31,7 +31,7 @@ def span(value: str) -> float:
 @click.option("--sample", type=share, metavar="PERCENT", help="Check only this share of the blobs, e.g. 5%; see above.")
 @click.option("--max-time", type=span, metavar="TIME", help="Stop after this time, e.g. 90s, 10m or 2h; see above.")
 @click.pass_obj
-def command(output: Output, /, *, archive: Path, sample: float | None, max_time: float | None) -> VerifySummary:
+def command(output: Output, /, *, archive: Place, sample: float | None, max_time: float | None) -> VerifySummary:
     """Hash every blob of ARCHIVE again, and compare the catalog with the disk and with its manifest.
 
     Each problem has a code. Files: E01 damaged, E02 missing, E03 unknown, E04 wrong length, E05 content of another
@@ -48,11 +48,15 @@ def command(output: Output, /, *, archive: Path, sample: float | None, max_time:
     return run_job(lambda stop: run_verify(archive, Portion(sample, max_time), output, stop))
 
 
-async def run_verify(root: Path, portion: Portion, output: Output, stop: asyncio.Event) -> VerifySummary:
+async def run_verify(place: Place, portion: Portion, output: Output, stop: asyncio.Event) -> VerifySummary:
     """Hold the archive, check all of it or a part."""
     from migrator.jobs.runtime import held_folder
     from migrator.pipeline.verify import verify
     from migrator.store import sqlite_errors
 
-    with held_folder(root, "verify", reads=True) as archive, sqlite_errors(root), output.progress("verify") as progress:
+    with (
+        held_folder(place, "verify", reads=True) as archive,
+        sqlite_errors(archive.root),
+        output.progress("verify") as progress,
+    ):
         return await verify(archive, portion=portion, progress=progress, stop=stop)

@@ -10,8 +10,8 @@ import asyncio
 import logging
 import pickle
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -19,12 +19,16 @@ from migrator.errors import MigratorError
 from migrator.jobs.recipe import SourceRecipe
 from migrator.model import Attachment, Blob, EntityRef
 from migrator.pipeline.fetch_place import Fetched
+from migrator.store import BucketAddress
 from migrator.wire import LentSession
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """To a worker, first: the source, the archive, and the sessions for the API and, if they differ, for files."""
+    """To a worker, first: the source, the archive, and the sessions for the API and, if they differ, for files.
+
+    `bucket` is where the blobs go, if not into the archive's folder; `environment` has what its cloud left there.
+    """
 
     recipe: SourceRecipe
     api: LentSession
@@ -32,6 +36,8 @@ class Start:
     archive: Path
     untrusted: frozenset[str]
     log_level: int
+    bucket: BucketAddress | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

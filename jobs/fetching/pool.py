@@ -36,6 +36,8 @@ MAX_DEATHS = 3
 MAX_MESSAGE_BYTES = 2**20
 ENVIRONMENT = re.compile("PATH|HOME|TZ|TMPDIR|LANG|LC_.*|SSL_CERT_(FILE|DIR)|(DY)?LD_LIBRARY_PATH|PYTHON(?!PATH).*")
 """What a worker gets of the environment: nothing that may be a secret."""
+CLOUDS = re.compile("AWS_|GOOGLE_|AZURE_")
+"""What it gets besides if the blobs go to a bucket: not in its environment, but through the pipe."""
 
 _PACKAGES = str(Path(__file__).absolute().parents[3])
 
@@ -177,6 +179,8 @@ class WorkerPool(FetchPlace, Run):
             archive.root.absolute(),
             frozenset(archive.untrusted),
             logging.getLogger("migrator").getEffectiveLevel(),
+            archive.address,
+            {name: value for name, value in os.environ.items() if archive.address and CLOUDS.match(name)},
         )
 
 

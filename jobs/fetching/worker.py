@@ -46,7 +46,7 @@ from migrator.pipeline.downloads import Downloader
 from migrator.pipeline.fetch_place import Fetched
 from migrator.pipeline.stop import GRACE_SECONDS, StopToken
 from migrator.progress import Silent
-from migrator.store import Archive
+from migrator.store import Archive, BlobStore, Bucket, ObjectBlobs
 from migrator.wire import BorrowingSigner, Lender, LentSession, SharedRateLimiter, Waits
 
 PROGRESS_SECONDS = 0.25
@@ -139,7 +139,7 @@ class Worker:
         api = BorrowingSigner(start.api, self._lender)
         files = BorrowingSigner(start.files, self._lender, files=True) if start.files else None
         source = recipe.build(reach.client(api, files, self._rate), answered=True)
-        archive = Archive(start.archive)
+        archive = Archive(start.archive, store=_store(start))
         archive.untrusted.update(start.untrusted)
         self._stop, self._progress = StopToken(), _CountedProgress()
         self._downloader = Downloader(source, archive, self._stop, self._progress, downloads=recipe.downloads)
@@ -198,6 +198,14 @@ class Worker:
             await asyncio.sleep(PROGRESS_SECONDS)
             if size := self._progress.take():
                 self._channel.send(Transferred(size))
+
+
+def _store(start: Start) -> BlobStore | None:
+    """Where the blobs go, if not into the archive's folder. The run holds the lock."""
+    if start.bucket is None:
+        return None
+    os.environ.update(start.environment)
+    return ObjectBlobs(Bucket.at(start.bucket), start.archive)
 
 
 async def run(source: BinaryIO, sink: BinaryIO) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from migrator.errors import MigratorError
+from migrator.jobs.place import Place, folder_of
 from migrator.jobs.runtime import held_archive, read_archive
 from migrator.store import is_archive
 
@@ -53,12 +54,12 @@ def _parsed(kept: str | None) -> Memory:
         return Memory()
 
 
-def remember(root: Path, memory: Memory) -> None:
-    """Keep it with the archive in `root`; not where another run holds that, or where it can't be written to."""
+def remember(place: Place, memory: Memory) -> None:
+    """Keep it with the archive; not where another run holds that, or where it can't be written to."""
     kept = {"success": memory.success, "reported_at": memory.reported_at, "reported": sorted(memory.reported)}
     try:
-        if is_archive(root):
-            with held_archive(root, "nightly") as (_, catalog):
+        if is_archive(folder_of(place)):
+            with held_archive(place, "nightly") as (_, catalog):
                 catalog.settings.set(KEY, json.dumps(kept))
     except MigratorError as error:
         LOG.info("what was reported tonight is not recorded: %s", error)

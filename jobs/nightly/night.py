@@ -21,6 +21,7 @@ from migrator.jobs.commands.report import write_report
 from migrator.jobs.commands.verify import run_verify
 from migrator.jobs.nightly.severity import CODE_OF, status_of, worst
 from migrator.jobs.output import Output
+from migrator.jobs.place import place_of
 from migrator.jobs.runtime import read_archive
 from migrator.model import RunStatus
 from migrator.pipeline.condition import known_problems
@@ -59,11 +60,11 @@ class Night:
         await self.step("backup", work)
         if self._may_verify(configuration):
             portion = Portion(configuration.settings.nightly.verify)
-            await self.step("verify", run_verify(configuration.archive, portion, self.output, self.stop))
+            await self.step("verify", run_verify(place_of(configuration), portion, self.output, self.stop))
         self._look_for_damage(configuration)
         if self._may_prune(configuration):
             retention = configured_retention(configuration)
-            await self.step("prune", run_prune(configuration.archive, retention, self.output, self.stop))
+            await self.step("prune", run_prune(place_of(configuration), retention, self.output, self.stop))
         if self._may_report(configuration):
             out = configuration.resolve(configuration.settings.nightly.report or "")
             await self.step("report", asyncio.to_thread(write_report, configuration.archive, out))

@@ -19,6 +19,7 @@ from migrator.jobs.nightly.reporting import NightReporter, unless_stopped
 from migrator.jobs.nightly.sending import Notifier
 from migrator.jobs.nightly.severity import status_of, worst
 from migrator.jobs.output import Output
+from migrator.jobs.place import place_of
 from migrator.pipeline.summary import NightlySummary, StepError
 
 
@@ -75,7 +76,7 @@ class _Nights:
         reporter = NightReporter(night, path, notify, notifier, lambda: known_secrets(configuration))
         memory = await reporter.conclude(memory)
         if memory != recalled.memory:
-            remember(configuration.archive, memory)
+            remember(place_of(configuration), memory)
 
     def _write_metrics(
         self, night: Night, path: Path, configuration: Configuration, success: float | None, since: float | None

@@ -1,20 +1,19 @@
 """The configuration: TOML becomes typed settings; secrets are looked up when they are needed."""
 
+from migrator.config.base import Secret, Secrets, address
 from migrator.config.secrets import credentials, known_secrets, look_up, warning_of_plain_text
 from migrator.config.settings import (
     Configuration,
     Limits,
     NightlySection,
     NotifySection,
-    Secret,
-    Secrets,
     SourceSection,
     TargetSection,
-    address,
     options_of,
     read_configuration,
     read_notify,
 )
+from migrator.config.storage import StorageSection, is_address, local_folder, store_address
 
 __all__ = [
     "Configuration",
@@ -24,13 +23,17 @@ __all__ = [
     "Secret",
     "Secrets",
     "SourceSection",
+    "StorageSection",
     "TargetSection",
     "address",
     "credentials",
+    "is_address",
     "known_secrets",
+    "local_folder",
     "look_up",
     "options_of",
     "read_configuration",
     "read_notify",
+    "store_address",
     "warning_of_plain_text",
 ]

@@ -11,7 +11,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from migrator.config.settings import Configuration, Secret, Secrets, resolved_path, unknown_key
+from migrator.config.base import Secret, Secrets
+from migrator.config.settings import Configuration, resolved_path, unknown_key
 from migrator.errors import ConfigError
 
 
@@ -48,6 +49,11 @@ def known_secrets(configuration: Configuration) -> set[str]:
         if key != "username"
     ]
     given += [(f"notify.urls[{number}]", secret) for number, secret in enumerate(settings.notify.urls)]
+    given += [
+        (f"storage.{key}", secret)
+        for key in ("access_key", "secret_key", "session_token")
+        if (secret := getattr(settings.storage, key)) is not None
+    ]
     given += [("notify.ping", settings.notify.ping)] if settings.notify.ping else []
     for where, secret in given:
         with suppress(ConfigError):

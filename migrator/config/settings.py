@@ -14,28 +14,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 from yarl import URL
 
+from migrator.config.base import Flag, PathText, Secret, Secrets, Section, address
+from migrator.config.storage import StorageSection, is_address, local_folder, store_address
 from migrator.errors import ConfigError
 from migrator.filenames import on_disk
 from migrator.hints import did_you_mean
 from migrator.mapping import parse_rule
 from migrator.printable import printable
 from migrator.units import parse_duration, parse_rate, parse_share
-
-
-def address(value: object) -> str:
-    """A tracker's URL as the catalog spells it; `ValueError` if it is not one."""
-    try:
-        url = URL(value) if isinstance(value, str) else URL()
-    except ValueError:
-        url = URL()
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ValueError("not an http or https address")
-    if url.user or url.password or url.query_string or url.fragment:
-        raise ValueError("an address without user, password, query and fragment is wanted; credentials go into `auth`")
-    return str(url).rstrip("/")
 
 
 def _proxy(value: object) -> str:
@@ -54,23 +43,13 @@ def _rules(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True, allow_inf_nan=False
-    )
-
-
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Share = Annotated[float, BeforeValidator(parse_share)]
-Flag = Annotated[bool, Field(strict=True)]
-PathText = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 MAX_WORKERS = 64
 """Of [limits] workers; more would only take memory."""
-Secret = str | dict[str, str]
-Secrets = dict[str, Secret]
 
 
-class TlsSection(_Section):
+class TlsSection(Section):
     """[source.tls] and [target.tls]; see `migrator.wire.route`."""
 
     ca_file: PathText | None = None
@@ -80,23 +59,23 @@ class TlsSection(_Section):
     minimum: Literal["1.0", "1.1", "1.2", "1.3"] | None = None
 
 
-class TrackerSection(_Section):
+class TrackerSection(Section):
     """[source] and [target]. Proxies named in the environment are ignored; only `proxy` counts."""
 
     tracker: str
     url: Annotated[str, BeforeValidator(address)]
-    auth: Secrets = {}
+    auth: Secrets = Field(default={})
     tls: TlsSection | None = None
     proxy: Annotated[str, BeforeValidator(_proxy)] | None = None
-    proxy_auth: Secrets = {}
-    options: dict[str, Any] = {}
+    proxy_auth: Secrets = Field(default={})
+    options: dict[str, Any] = Field(default={})
 
 
 class SourceSection(TrackerSection):
     """[source]"""
 
     kinds: tuple[str, ...] = ()
-    download_auth: Secrets = {}
+    download_auth: Secrets = Field(default={})
     allow_forbidden: Flag = False
     max_gone: Share = 0.2
 
@@ -107,7 +86,7 @@ class TargetSection(TrackerSection):
     provenance: Flag = True
 
 
-class MappingSection(_Section):
+class MappingSection(Section):
     """[mapping]; `match` names rules of `migrator.mapping`, the most trusted first."""
 
     file: PathText = "mapping.csv"
@@ -121,7 +100,7 @@ def _workers(value: object) -> object:
     return value
 
 
-class Limits(_Section):
+class Limits(Section):
     """[limits]; times in seconds, bandwidth in bytes per second, 0 for no limit. `workers` is a number or "auto"."""
 
     downloads: Annotated[int, Field(strict=True, ge=1, le=256)] = 16
@@ -139,7 +118,7 @@ class Limits(_Section):
 Count = Annotated[int, Field(strict=True, ge=0)]
 
 
-class RetentionSection(_Section):
+class RetentionSection(Section):
     """[retention]; see `migrator.pipeline.prune`. `keep_within` in seconds."""
 
     keep_last: Count = 0
@@ -156,7 +135,7 @@ def _report_name(name: str) -> str:
     return name
 
 
-class NightlySection(_Section):
+class NightlySection(Section):
     """[nightly]: the share of the blobs that is hashed each night, the share of the files that is fetched again, how
     often every entity is asked for its files (None: each night), and the files that are written after each night.
     """
@@ -168,7 +147,7 @@ class NightlySection(_Section):
     metrics: PathText | None = None
 
 
-class NotifySection(_Section):
+class NotifySection(Section):
     """[notify]: when to send a message, to which Apprise addresses, and the address of a dead man's switch."""
 
     on: Literal["failure", "change", "always"] = "failure"
@@ -176,10 +155,11 @@ class NotifySection(_Section):
     ping: Secret | None = None
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole file."""
 
-    archive: PathText = "archive"
+    archive: Annotated[PathText, AfterValidator(store_address)] = "archive"
+    storage: StorageSection = StorageSection()
     source: SourceSection
     target: TargetSection | None = None
     mapping: MappingSection = MappingSection()
@@ -198,8 +178,11 @@ class Configuration:
 
     @property
     def archive(self) -> Path:
-        """The path of the archive."""
-        return resolved_path(self.folder, self.settings.archive)
+        """The folder of the archive; if its blobs lie in an object store, that of its catalog."""
+        archive, local = self.settings.archive, self.settings.storage.local
+        if not is_address(archive):
+            return resolved_path(self.folder, archive)
+        return resolved_path(self.folder, local) if local else local_folder(archive)
 
     @property
     def unmatched_file(self) -> Path:
@@ -238,6 +221,8 @@ def read_configuration(path: Path) -> Configuration:
         settings = Settings.model_validate(content)
     except ValidationError as error:
         raise ConfigError("; ".join(_message(item, Settings, path.name) for item in error.errors())) from None
+    if not is_address(settings.archive) and settings.storage != StorageSection():
+        raise ConfigError(f"{path.name}: [storage] is of no use where archive is a folder")
     return Configuration(settings, path.absolute().parent)
 
 

@@ -28,7 +28,7 @@ from migrator.pipeline.fetch_place import Fetched, FetchPlace, Report
 from migrator.pipeline.stop import StopToken
 from migrator.ports import BodyFacts, Sink, Source
 from migrator.progress import Progress
-from migrator.store import Archive, IncomingBlob, LargeFile
+from migrator.store import Archive, IncomingBlob, Receiving
 
 MAX_IN_MEMORY_BYTES = 256 * 1024
 """A download that is larger is written to a file while it arrives."""
@@ -46,7 +46,7 @@ class StoreSink(Sink):
         self._archive, self._progress = archive, progress
         self._parts: list[bytes] = []
         self._size = 0
-        self._file: LargeFile | None = None
+        self._file: Receiving | None = None
         self.warning: str | None = None
 
     @override
@@ -58,7 +58,7 @@ class StoreSink(Sink):
         self._progress.transferred(len(chunk))
         self._size += len(chunk)
         if self._file is None and self._size > MAX_IN_MEMORY_BYTES:
-            self._file = LargeFile(self._archive)
+            self._file = self._archive.receiving()
             for part in self._parts:
                 await self._file.write(part)
             self._parts.clear()

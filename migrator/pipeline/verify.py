@@ -15,7 +15,6 @@ import os
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from typing_extensions import override
 
@@ -26,7 +25,7 @@ from migrator.pipeline.stop import StopRequestedError, StopToken
 from migrator.pipeline.summary import BlobFile, Problem, VerifySummary
 from migrator.pipeline.workers import run_workers
 from migrator.progress import Progress, Silent
-from migrator.store import BLOB_FOLDERS, CATALOG, Archive, Catalog, audit, blob_name, hash_file, own_limits
+from migrator.store import BLOB_FOLDERS, CATALOG, Archive, Catalog, audit, blob_name
 
 CODES = {
     "E01": "damaged",  # the content of a blob is not what its name says
@@ -201,7 +200,7 @@ class _Verify(Job[VerifySummary]):
         names, actual = folder.left[:count], dict[str, Blob | None]()
 
         async def hash_one(name: str) -> None:
-            actual[name] = blob = await asyncio.to_thread(_hash, self._archive.blobs / folder.name / name, self._stop)
+            actual[name] = blob = await asyncio.to_thread(_hash, self._archive, folder.name, name, self._stop)
             self._progress.transferred(blob.size if blob else 0)
             self._progress.done(failed=blob is None)
 
@@ -241,11 +240,10 @@ class _Verify(Job[VerifySummary]):
         self._problems += [problem_of("E03", "", name) for name in self._archive.unknown_files()]
 
 
-def _hash(path: Path, stop: StopToken) -> Blob | None:
+def _hash(archive: Archive, folder: str, name: str, stop: StopToken) -> Blob | None:
     """What a file really holds; None if it is no regular file or can't be read, or after a stop."""
     try:
-        with own_limits(str(path)):
-            return hash_file(path, lambda _: stop.check()) if path.is_file() and not path.is_symlink() else None
+        return archive.hash_of(folder, name, lambda _: stop.check())
     except (OSError, StopRequestedError):
         return None
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from migrator.store.blobs import Archive, hash_file
+    from migrator.store.blobs import Archive
     from migrator.store.catalog import Catalog
     from migrator.store.catalog.accepted import Acceptances, FailureKey, FailureRow, key_of
     from migrator.store.catalog.browsing import PRESENT, add_search, copy_catalog, forbid_all_but_reading
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from migrator.store.catalog.unchanged import FullCrawl, UnchangedRecords
     from migrator.store.clock import now
     from migrator.store.disk import OWNER_ONLY, disk_errors, own_limits, require_descriptors, sync_filesystem
+    from migrator.store.duplicate import damaged_in_copy, take_catalog
     from migrator.store.journal.keeper import recorded_position
-    from migrator.store.layout import BLOB_FOLDERS, CATALOG, JOURNAL, README, blob_name
+    from migrator.store.layout import BLOB_FOLDERS, CATALOG, JOURNAL, README, blob_name, foreign_names
     from migrator.store.lock import ArchiveLock, holder_of
-    from migrator.store.receiving import IncomingBlob, LargeFile
+    from migrator.store.objects import Bucket, BucketAddress, InStep, Lease, Mirror, ObjectBlobs, holder_in, in_step
+    from migrator.store.port import BlobStore, IncomingBlob, Receiving
     from migrator.store.repair.auditing import audit
     from migrator.store.repair.remaking import remake
     from migrator.store.repair.scanning import BlobScan, scan_blobs
@@ -41,6 +43,9 @@ __all__ = [
     "Archive",
     "ArchiveLock",
     "BlobScan",
+    "BlobStore",
+    "Bucket",
+    "BucketAddress",
     "Catalog",
     "Crawl",
     "EndedBackup",
@@ -48,8 +53,12 @@ __all__ = [
     "FailureRow",
     "FreeSpace",
     "FullCrawl",
+    "InStep",
     "IncomingBlob",
-    "LargeFile",
+    "Lease",
+    "Mirror",
+    "ObjectBlobs",
+    "Receiving",
     "RecheckRound",
     "Snapshot",
     "StoredFile",
@@ -59,10 +68,13 @@ __all__ = [
     "audit",
     "blob_name",
     "copy_catalog",
+    "damaged_in_copy",
     "disk_errors",
     "forbid_all_but_reading",
-    "hash_file",
+    "foreign_names",
+    "holder_in",
     "holder_of",
+    "in_step",
     "is_archive",
     "is_content_changed",
     "key_of",
@@ -74,9 +86,22 @@ __all__ = [
     "scan_blobs",
     "sqlite_errors",
     "sync_filesystem",
+    "take_catalog",
 ]
 
 _HOMES = {
+    "foreign_names": "migrator.store.layout",
+    "damaged_in_copy": "migrator.store.duplicate",
+    "take_catalog": "migrator.store.duplicate",
+    "BlobStore": "migrator.store.port",
+    "Bucket": "migrator.store.objects",
+    "BucketAddress": "migrator.store.objects",
+    "InStep": "migrator.store.objects",
+    "Lease": "migrator.store.objects",
+    "Mirror": "migrator.store.objects",
+    "ObjectBlobs": "migrator.store.objects",
+    "holder_in": "migrator.store.objects",
+    "in_step": "migrator.store.objects",
     "Acceptances": "migrator.store.catalog.accepted",
     "Archive": "migrator.store.blobs",
     "ArchiveLock": "migrator.store.lock",
@@ -88,15 +113,15 @@ _HOMES = {
     "EndedBackup": "migrator.store.catalog.runs",
     "FailureKey": "migrator.store.catalog.accepted",
     "FailureRow": "migrator.store.catalog.accepted",
-    "IncomingBlob": "migrator.store.receiving",
+    "IncomingBlob": "migrator.store.port",
     "JOURNAL": "migrator.store.layout",
-    "LargeFile": "migrator.store.receiving",
     "OWNER_ONLY": "migrator.store.disk",
     "OWN_SOURCE": "migrator.store.catalog.lineage",
     "PRESENT": "migrator.store.catalog.browsing",
     "README": "migrator.store.layout",
     "FreeSpace": "migrator.store.space",
     "FullCrawl": "migrator.store.catalog.unchanged",
+    "Receiving": "migrator.store.port",
     "RecheckRound": "migrator.store.catalog.rechecks",
     "Snapshot": "migrator.store.catalog.snapshots",
     "StoredFile": "migrator.store.catalog.rechecks",
@@ -110,7 +135,6 @@ _HOMES = {
     "require_descriptors": "migrator.store.disk",
     "sync_filesystem": "migrator.store.disk",
     "forbid_all_but_reading": "migrator.store.catalog.browsing",
-    "hash_file": "migrator.store.blobs",
     "holder_of": "migrator.store.lock",
     "is_archive": "migrator.store.catalog.database",
     "is_content_changed": "migrator.store.catalog.changed_content",

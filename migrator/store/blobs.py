@@ -1,210 +1,166 @@
-"""The blobs of an archive: files on disk, each named by the SHA-256 of its content.
+"""An archive's blobs as the rest of the program sees them, wherever they lie.
 
-A blob gets its name only when it is complete and safe on disk; `receiving` has its way there.
-
-Beware: everything here blocks, except reads and writes through aiofiles. A blob must be safe before the catalog
-mentions it, so record it after these calls, never before.
+Beware: everything here blocks, except the reading of a `BlobBody`. A blob must be safe before the catalog mentions it,
+so record it after these calls, never before.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import os
-import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import aiofiles.threadpool
-
-from migrator.errors import ArchiveDamagedError
+from migrator.errors import ArchiveDamagedError, StorageError
 from migrator.model import Blob
-from migrator.store import disk
-from migrator.store.disk import disk_errors, own_limits
-from migrator.store.layout import (
-    BLOB_FOLDERS,
-    BLOBS,
-    INCOMING,
-    README,
-    README_TEXT,
-    blob_name,
-    blob_path,
-    is_ours,
-    new_incoming_name,
-)
-from migrator.store.receiving import IncomingBlob, Storing
+from migrator.store.folder import FolderBlobs
+from migrator.store.layout import blob_name
+from migrator.store.port import READ_BYTES, BlobStore, IncomingBlob, Receiving, Storing
+from migrator.store.space import FreeSpace
 
-READ_BYTES = 1024 * 1024
+if TYPE_CHECKING:
+    from migrator.store.objects import BucketAddress
 
 
 class Archive:
-    """The folder `root`. `untrusted` are blobs that may be damaged or not yet safe, to be written again: a backup adds
-    those that `verify` found damaged, and those that a killed run left without recording them.
+    """The folder `root` with catalog and journal, and where the blobs lie: in the same folder, unless `store` is given.
 
-    `held` are the descriptors of its lock: a process that inherits them keeps other runs out.
+    `untrusted` are blobs that may be damaged or not yet safe, to be written again: a backup adds those that `verify`
+    found damaged, and those that a killed run left without recording them.
+
+    `held` are the descriptors of its lock: a process that inherits them keeps other runs out. `address` is that of the
+    bucket, if there is one.
     """
 
-    def __init__(self, root: Path, held: Sequence[int] = ()) -> None:
-        self.root, self.held = root, held
-        self.blobs, self.incoming = root / BLOBS, root / INCOMING
+    def __init__(
+        self,
+        root: Path,
+        held: Sequence[int] = (),
+        store: BlobStore | None = None,
+        address: BucketAddress | None = None,
+    ) -> None:
+        self.root, self.held, self.address = root, held, address
+        self.store = FolderBlobs(root) if store is None else store
         self.untrusted: set[str] = set()
 
     def prepare(self) -> None:
-        """Create the folders, and delete what an earlier run left unfinished.
-
-        When this version first opens an archive of an earlier one, it makes the existing blobs read-only, as new ones
-        are.
-        """
-        with disk_errors(str(self.root)):
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self.incoming.exists():
-                shutil.rmtree(self.incoming)
-            for folder in (self.incoming, self.blobs):
-                folder.mkdir(mode=0o700, exist_ok=True)
-            for name in BLOB_FOLDERS:
-                (self.blobs / name).mkdir(mode=0o700, exist_ok=True)
-            self._write_readme()
-            disk.sync_folders([self.blobs, self.root], self.root)
-
-    def _write_readme(self) -> None:
-        """Write README.txt completely or not at all; what it says about the blobs is made true first."""
-        path, fresh = self.root / README, self.new_incoming()
-        if not path.is_file() or path.read_bytes() != README_TEXT.encode():
-            for name in BLOB_FOLDERS:
-                disk.seal(self.blobs / name)
-            disk.write_file(fresh, README_TEXT.encode())
-            disk.rename(fresh, path)
+        """Make what must exist, and delete what an earlier run left unfinished."""
+        self.store.prepare()
 
     def path_of(self, sha256: str) -> Path:
-        """Where a blob is, or would be."""
-        return blob_path(self.root, sha256)
+        """Where a blob is, or would be, if blobs lie in the folder."""
+        return FolderBlobs(self.root).path_of(sha256)
 
-    def new_incoming(self) -> Path:
-        """An unused path in `incoming/`."""
-        return self.incoming / new_incoming_name()
+    @property
+    def space(self) -> FreeSpace:
+        """The room for what is to come."""
+        return FreeSpace(self.root, for_blobs=self.store.room)
 
     def empty_incoming(self) -> None:
         """Delete what nobody will finish, such as the files of a fetch worker that died. Nobody may be receiving.
 
         What can't be deleted now, the next run deletes.
         """
-        with suppress(OSError):
-            for path in self.incoming.iterdir():
-                disk.remove(path)
+        with suppress(OSError, StorageError):
+            self.store.empty_incoming()
 
-    def has(self, blob: Blob) -> bool:
-        """Whether this blob is here already, judged by name and size."""
-        if blob.sha256 in self.untrusted:
-            return False
-        try:
-            return self.path_of(blob.sha256).stat().st_size == blob.size
-        except FileNotFoundError:
-            return False
+    def receiving(self) -> Receiving:
+        """A new large file."""
+        return self.store.receiving()
 
     @contextmanager
     def storing(self, received: Sequence[IncomingBlob]) -> Iterator[Storing]:
         """Make these files safe blobs; until that has succeeded, they are `untrusted`."""
-        storing, hashes = Storing(self, received), {incoming.blob.sha256 for incoming in received}
+        storing = self.store.storing(received, self.untrusted)
+        hashes = {incoming.blob.sha256 for incoming in received}
         self.untrusted.update(hashes)
         yield storing
         self.untrusted.difference_update(hashes)
 
     def remove(self, hashes: Iterable[str]) -> None:
-        """Delete the files of these blobs, safely. The catalog must have forgotten them before. May be repeated."""
-        paths = [self.path_of(sha256) for sha256 in hashes]
-        with disk_errors(str(self.root)):
-            for path in paths:
-                disk.remove(path)
-            disk.sync_folders({path.parent for path in paths}, self.root)
+        """Delete these blobs, safely. The catalog must have forgotten them before. May be repeated."""
+        self.store.remove(hashes)
 
     def files_in(self, folder: str) -> Iterator[tuple[str, int]]:
         """Name and size of every file in one blob folder."""
-        with suppress(FileNotFoundError), os.scandir(self.blobs / folder) as entries:
-            for entry in entries:
-                yield entry.name, entry.stat(follow_symlinks=False).st_size
+        return self.store.files_in(folder)
 
     def unknown_files(self) -> list[str]:
-        """The files and folders in the archive's folder and in `blobs/` that do not belong to an archive."""
-        in_root = sorted(path.name for path in self.root.iterdir() if not is_ours(path.name))
-        return in_root + sorted(
-            f"{BLOBS}/{path.name}" for path in self.blobs.iterdir() if path.name not in set(BLOB_FOLDERS)
-        )
+        """The files and folders in the archive and in `blobs/` that do not belong to an archive."""
+        return self.store.unknown_files()
+
+    def hash_of(self, folder: str, name: str, read: Callable[[int], None] = lambda _: None) -> Blob | None:
+        """What a file in a blob folder really holds; see `BlobStore.hash_of`."""
+        return self.store.hash_of(folder, name, read)
+
+    def files(self, hashes: Sequence[str]) -> AbstractContextManager[Callable[[str], Path]]:
+        """These blobs as files on this machine; see `BlobStore.files`."""
+        return self.store.files(hashes)
 
     def body(self, blob: Blob) -> BlobBody | None:
         """The bytes of a blob, for an upload; None if the file is missing or doesn't match its hash. Reads all of it.
 
-        A blob that fits into one chunk stays in memory and is not read again.
+        A blob that fits into one chunk stays in memory and is not read again. A larger one is not read beforehand if
+        reading costs much; then it is checked while it is read, before its last bytes are given away.
         """
-        path, content = self.path_of(blob.sha256), None
+        content: bytes | None = None
+        actual: Blob | None
         try:
-            with own_limits(str(path)):
-                if blob.size > READ_BYTES:
-                    actual = hash_file(path)
-                else:
-                    with path.open("rb") as file:
-                        content = file.read(blob.size + 1)
-                    actual = Blob(hashlib.sha256(content).hexdigest(), len(content))
+            if blob.size <= READ_BYTES:
+                content = self.store.read(blob.sha256, blob.size + 1)
+                actual = Blob(hashlib.sha256(content).hexdigest(), len(content))
+            elif self.store.reads_twice:
+                actual = self.store.hash_of(blob.sha256[:2], blob.sha256)
+            else:
+                return self.stream(blob)
         except OSError:
             return None
-        return BlobBody(path, blob, content) if actual == blob else None
+        return BlobBody(self.store, blob, content) if actual == blob else None
 
     def stream(self, blob: Blob) -> BlobBody | None:
         """The bytes of a blob, checked only while they are read; None if the file is missing or has another size."""
-        return BlobBody(self.path_of(blob.sha256), blob) if self._is_whole(blob) else None
+        return BlobBody(self.store, blob) if self._is_whole(blob) else None
 
     def head(self, blob: Blob, size: int) -> bytes | None:
         """The first bytes of a blob, unchecked; None if the file is missing, can't be read or has another size."""
         try:
-            with self.path_of(blob.sha256).open("rb") as file:
-                return file.read(size) if self._is_whole(blob) else None
+            return self.store.read(blob.sha256, size) if self._is_whole(blob) else None
         except OSError:
             return None
 
     def _is_whole(self, blob: Blob) -> bool:
         with suppress(OSError):
-            return self.path_of(blob.sha256).stat().st_size == blob.size
+            return self.store.size_of(blob.sha256) == blob.size
         return False
 
 
 class BlobBody:
-    """The bytes of a blob; each iteration starts again. `ArchiveDamagedError` if they don't match the hash.
+    """The bytes of a blob; each iteration starts again. `ArchiveDamagedError` if they don't match the hash, raised
+    before the last bytes are given away.
 
     `content` is the whole blob, if it is in memory already.
     """
 
-    def __init__(self, path: Path, blob: Blob, content: bytes | None = None) -> None:
-        self._path, self._blob, self._content = path, blob, content
+    def __init__(self, store: BlobStore, blob: Blob, content: bytes | None = None) -> None:
+        self._store, self._blob, self.content = store, blob, content
         self.size = blob.size
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._content is not None:
-            if self._content:
-                yield self._content
+        if self.content is not None:
+            if self.content:
+                yield self.content
             return
-        sha256 = hashlib.sha256()
+        sha256, last = hashlib.sha256(), b""
         try:
-            # Opened synchronously, because a task that is cancelled inside aiofiles.open() leaks the file.
-            with own_limits(str(self._path)), io.FileIO(self._path) as raw:
-                file = aiofiles.threadpool.wrap(raw)
-                while chunk := await file.read(READ_BYTES):
-                    sha256.update(chunk)
-                    yield chunk
+            async for chunk in self._store.chunks(self._blob.sha256):
+                sha256.update(chunk)
+                if last:
+                    yield last
+                last = chunk
         except OSError as error:
-            raise ArchiveDamagedError(f"{blob_name(self._blob.sha256)}: {error.strerror}") from error
+            raise ArchiveDamagedError(f"{blob_name(self._blob.sha256)}: {error.strerror or error}") from error
         if sha256.hexdigest() != self._blob.sha256:
             raise ArchiveDamagedError(f"{blob_name(self._blob.sha256)}: its content is not what its name says")
-
-
-def hash_file(path: Path, read: Callable[[int], None] = lambda _: None) -> Blob:
-    """Hash and size of a file. Blocks, but releases the GIL while hashing.
-
-    `read` is called with the size of each chunk, and may raise to stop the loop.
-    """
-    sha256, size = hashlib.sha256(), 0
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(READ_BYTES):
-            sha256.update(chunk)
-            size += len(chunk)
-            read(len(chunk))
-    return Blob(sha256.hexdigest(), size)
+        if last:
+            yield last

@@ -87,6 +87,11 @@ def create(path: Path, mode: int = OWNER_ONLY) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
 
 
+def close(handle: int) -> None:
+    """Close what `create` has opened."""
+    os.close(handle)
+
+
 def write_all(handle: int, chunk: bytes) -> None:
     """Write all of the chunk."""
     _write(handle, chunk)

@@ -26,6 +26,12 @@ JOURNAL = "manifest.jsonl"
 NEW_JOURNAL = "manifest.new"
 """A journal that is being rewritten; renamed when it is complete."""
 LOCK = "lock"
+LOCK_PROBE = "lock.probe"
+"""An object that is written to learn what time the store has."""
+IN_STEP = "bucket.json"
+"""In a folder whose blobs lie in a bucket: which bucket, and what both had last."""
+CATALOG_COPY = "catalog.copy"
+"""A copy of the catalog on its way to or from a bucket."""
 BLOBS = "blobs"
 INCOMING = "incoming"
 BLOB_FOLDERS = tuple(f"{number:02x}" for number in range(256))
@@ -46,10 +52,29 @@ To read it without the program:
                         FROM attachments WHERE status = 'stored'"
 """
 
+BUCKET_README = """Here is an archive of the attachments of one issue tracker, written by `migrator` (format 1).
+
+blobs/       the files, each named by the SHA-256 of its content, in a folder named by its first two digits
+catalog.db   a copy of an SQLite database as it was after the last run: what each file is (tables entities, attachments,
+             blobs, runs, uploads)
+manifest.jsonl  every change of the catalog's rows, as lines of JSON; `migrator rebuild ADDRESS` makes the catalog of
+             another machine from it, and goes on there
+incoming/    large files on their way; empty when no run is under way
+lock         who is at work here, while somebody is
+
+To read it without the program, copy it with any tool of the store, for example `aws s3 sync`, and then:
+    find blobs -type f | sed 's|.*/\\(.*\\)|\\1  &|' | sha256sum --check --quiet
+    sqlite3 catalog.db "SELECT kind, entity_id, name, 'blobs/' || substr(sha256, 1, 2) || '/' || sha256
+                        FROM attachments WHERE status = 'stored'"
+"""
+
 _OURS = re.compile(
     r"README\.txt|lock|incoming|blobs|manifest\.jsonl(\.damaged-\d+)?|manifest\.new|catalog\.new"
     r"|catalog\.db(\.damaged-\d+)?(-wal|-shm|-journal)?"
 )
+
+
+_IN_BUCKET = frozenset({README, CATALOG, JOURNAL, LOCK, BLOBS, INCOMING, LOCK_PROBE})
 
 
 def blob_name(sha256: str) -> str:
@@ -76,3 +101,13 @@ def new_incoming_name() -> str:
 def is_ours(name: str) -> bool:
     """Whether a file or folder of this name, in the archive's folder, belongs to the archive."""
     return _OURS.fullmatch(name) is not None
+
+
+def foreign_names(root: Path) -> list[str]:
+    """What is in a folder, if it exists, that belongs to no archive."""
+    return sorted(path.name for path in root.iterdir() if not is_ours(path.name)) if root.is_dir() else []
+
+
+def is_in_bucket(name: str) -> bool:
+    """The same for an object, or a folder, in the bucket of an archive."""
+    return name in _IN_BUCKET

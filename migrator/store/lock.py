@@ -115,7 +115,7 @@ class ArchiveLock:
     def _holder_has_ended(self) -> bool:
         """Whether the process that wrote the text ran on this host and has ended."""
         try:
-            holder = _parsed(self._path.read_bytes())
+            holder = parsed(self._path.read_bytes())
             if holder and not _is_on_another_host(holder):
                 os.kill(int(str(holder["pid"])), 0)
         except ProcessLookupError:
@@ -137,13 +137,13 @@ class ArchiveLock:
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": now(),
-            "boot": _boot_id(),
+            "boot": boot_id(),
         }
 
     def _holder(self) -> dict[str, object]:
         """The holder that the text names; empty if it was wiped or isn't ours."""
         with suppress(OSError):
-            return _parsed(os.pread(self._handle, 4096, 0))
+            return parsed(os.pread(self._handle, 4096, 0))
         return {}
 
     def _write(self, text: bytes) -> None:
@@ -161,7 +161,7 @@ class ArchiveLock:
 def holder_of(root: Path) -> dict[str, str] | None:
     """Who holds the archive in `root`: command, pid, host, since. None if nobody does, or only a reader."""
     try:
-        holder = _parsed((root / LOCK).read_bytes())
+        holder = parsed((root / LOCK).read_bytes())
     except OSError:
         return None
     if not holder or (not _is_on_another_host(holder) and not _still_holds(root, holder)):
@@ -189,7 +189,7 @@ def _is_locked(root: Path) -> bool:
     return False
 
 
-def _parsed(text: bytes) -> dict[str, object]:
+def parsed(text: bytes) -> dict[str, object]:
     """The holder that this text names; empty if it isn't ours."""
     try:
         holder = json.loads(text)
@@ -209,7 +209,7 @@ def _flock(handle: int) -> bool:
     return True
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
     """Identifies the running kernel: the same in all its containers, different after a restart."""
     with suppress(OSError):
         return _BOOT_ID.read_text(encoding="ascii").strip()
@@ -220,4 +220,4 @@ def _is_on_another_host(holder: dict[str, object]) -> bool:
     """Whether the text is from another host, whose lock this kernel may not know."""
     if not holder or holder["host"] == socket.gethostname():
         return False
-    return not holder.get("boot") or holder["boot"] != _boot_id()
+    return not holder.get("boot") or holder["boot"] != boot_id()

@@ -1,7 +1,7 @@
 """Files on their way into an archive: received in `incoming/`, made safe, and given their names as blobs.
 
 A small file is written in one piece, a large one in a stream, in constant memory. It takes two flushes to make any
-number of them safe (`Storing`).
+number of them safe (`StoringFiles`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +21,10 @@ from typing_extensions import override
 from migrator.model import Blob
 from migrator.store import disk
 from migrator.store.disk import disk_errors
+from migrator.store.port import IncomingBlob, Receiving, Storing
 
 if TYPE_CHECKING:
-    from migrator.store.blobs import Archive
+    from migrator.store.folder import FolderBlobs
 
 WRITEBACK_BYTES = 8 * 1024 * 1024
 """Writeback of a large file is started each time this many more bytes were written."""
@@ -48,92 +49,85 @@ class _Hashing(io.FileIO):
         return len(chunk)
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingBlob:
-    """A complete file that is not safe on disk yet: its bytes, or its name in `incoming/`."""
+class LargeFile(Receiving):
+    """One large file that is being received at `path`."""
 
-    blob: Blob
-    content: bytes | str
-
-
-class LargeFile:
-    """One large file that is being received. `write` is for the event loop; `finish` and `discard` block."""
-
-    def __init__(self, archive: Archive) -> None:
-        self._path = archive.new_incoming()
+    def __init__(self, path: Path) -> None:
+        self._path = path
         with disk_errors(self._path.name):
             self._raw = _Hashing(self._path)
         self._file: AsyncFileIO = aiofiles.threadpool.wrap(self._raw)
 
+    @override
     async def write(self, chunk: bytes) -> None:
         """Append a chunk; hashing and writing take one hop to a thread."""
         with disk_errors(str(self._path)):
             await self._file.write(chunk)
 
+    @override
     def finish(self) -> IncomingBlob:
-        """The whole file."""
         with disk_errors(self._path.name):
             self._raw.close()
         return IncomingBlob(Blob(self._raw.sha256.hexdigest(), self._raw.size), self._path.name)
 
+    @override
     def discard(self) -> None:
-        """Delete the unfinished file."""
         self._raw.close()
         disk.remove(self._path)
 
 
-class Storing:
-    """Some received files on their way to be safe blobs of an archive: call the four methods in order.
-
-    Those that sync are slow and may run in a thread. `StorageError`; then the files may be stored anew.
+class StoringFiles(Storing):
+    """Some received files on their way to be safe blobs of a folder.
 
     Beware: a file system makes those wait who create files while it syncs, so write nothing else meanwhile.
     """
 
-    def __init__(self, archive: Archive, received: Sequence[IncomingBlob]) -> None:
-        self._archive = archive
+    def __init__(self, folder: FolderBlobs, received: Sequence[IncomingBlob], untrusted: AbstractSet[str]) -> None:
+        self._folder = folder
         self._hashes = {incoming.blob.sha256 for incoming in received}
         self._needless: list[Path] = []
         self._contents: dict[str, bytes] = {}
         self._paths: dict[str, Path] = {}
         for incoming in received:
             sha256, content = incoming.blob.sha256, incoming.content
-            needed = sha256 not in self._paths and sha256 not in self._contents and not archive.has(incoming.blob)
+            is_there = sha256 not in untrusted and folder.size_of(sha256) == incoming.blob.size
+            needed = sha256 not in self._paths and sha256 not in self._contents and not is_there
             if isinstance(content, bytes):
                 if needed:
                     self._contents[sha256] = content
-            elif needed and (archive.incoming / content).exists():  # it has got its name before, if this is repeated
-                self._paths[sha256] = archive.incoming / content
+            elif needed and (folder.incoming / content).exists():  # it has got its name before, if this is repeated
+                self._paths[sha256] = folder.incoming / content
             else:
-                self._needless.append(archive.incoming / content)
+                self._needless.append(folder.incoming / content)
 
+    @override
     def write_contents(self) -> None:
-        """Write what is in memory to `incoming/`."""
         with self._disk_errors():
             for sha256, content in self._contents.items():
-                path = self._archive.new_incoming()
+                path = self._folder.new_incoming()
                 disk.write_file(path, content, disk.SEALED)
                 self._paths[sha256] = path
             self._contents.clear()
 
+    @override
     def sync_contents(self) -> None:
-        """Make the contents safe."""
         with self._disk_errors():
-            disk.sync_files(self._archive.incoming, [*self._paths.values()])
+            disk.sync_files(self._folder.incoming, [*self._paths.values()])
 
+    @override
     def rename(self) -> None:
-        """Give each its name, and delete those whose blob was there already."""
         with self._disk_errors():
             for sha256, path in self._paths.items():
-                disk.rename(path, self._archive.path_of(sha256))
+                disk.rename(path, self._folder.path_of(sha256))
             for path in self._needless:
                 disk.remove(path)
 
+    @override
     def sync_names(self) -> None:
         """Make the names safe, also those of blobs that were there: another process may just have given them."""
         with self._disk_errors():
-            folders = {self._archive.blobs / name for name in {sha256[:2] for sha256 in self._hashes}}
-            disk.sync_folders(folders, self._archive.blobs)
+            folders = {self._folder.blobs / name for name in {sha256[:2] for sha256 in self._hashes}}
+            disk.sync_folders(folders, self._folder.blobs)
 
     def _disk_errors(self) -> AbstractContextManager[None]:
-        return disk_errors(str(self._archive.root))
+        return disk_errors(str(self._folder.root))

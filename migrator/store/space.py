@@ -26,12 +26,17 @@ RESERVE_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class FreeSpace:
-    """The file system of `folder`, which exists. Every method blocks until the disk answers."""
+    """The file system of `folder`, which exists. Every method blocks until the disk answers.
+
+    Without `for_blobs` only the reserve is needed there, because blobs lie elsewhere.
+    """
 
     folder: Path
+    for_blobs: bool = True
 
     def require(self, size: int) -> None:
         """`StorageError`, with figures, if the reserve and `size` more bytes don't fit."""
+        size = size if self.for_blobs else 0
         with disk_errors(str(self.folder)):
             free = disk.free_bytes(self.folder)
         if free is not None and size + RESERVE_BYTES > free:

@@ -35,7 +35,7 @@ from migrator.store.catalog.snapshots import Snapshots
 from migrator.store.catalog.uploads import UploadRecords
 from migrator.store.journal import changes, manifest
 from migrator.store.journal.keeper import Journal
-from migrator.store.receiving import Storing
+from migrator.store.receiving import StoringFiles
 from migrator.store.repair import remaking, scan_blobs
 from tests.simulation import loop, workers
 from tests.simulation.faults import SMALL
@@ -70,11 +70,11 @@ def _names_trusted() -> Any:
         return replace(scanned(archive, catalog), unrecorded=frozenset())
 
     def syncing(self: Any) -> None:
-        folders = {self._archive.path_of(sha256).parent for sha256 in self._paths}
+        folders = {self._folder.path_of(sha256).parent for sha256 in self._paths}
         if folders:
-            disk.sync_folders(folders, self._archive.blobs)
+            disk.sync_folders(folders, self._folder.blobs)
 
-    with patch.object(backup, "scan_blobs", trusting), patch.object(Storing, "sync_names", syncing):
+    with patch.object(backup, "scan_blobs", trusting), patch.object(StoringFiles, "sync_names", syncing):
         yield
 
 
@@ -95,7 +95,7 @@ def _unsafe(self: Any, *, large: bool) -> None:
         _syncing(self)
 
 
-_syncing = Storing.sync_contents
+_syncing = StoringFiles.sync_contents
 
 
 def _without(call: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -189,10 +189,14 @@ Mutant = Callable[[], AbstractContextManager[object]]
 MUTANTS: dict[str, Mutant] = {
     "the checkpoint before the rows": lambda: patch.object(Crawler, "_process", _checkpoint_first),
     "the rows before the bytes": lambda: patch.object(Downloader, "_make_safe", _rows_first),
-    "small files are not flushed": lambda: patch.object(Storing, "sync_contents", partialmethod(_unsafe, large=False)),
-    "large files are not flushed": lambda: patch.object(Storing, "sync_contents", partialmethod(_unsafe, large=True)),
+    "small files are not flushed": lambda: patch.object(
+        StoringFiles, "sync_contents", partialmethod(_unsafe, large=False)
+    ),
+    "large files are not flushed": lambda: patch.object(
+        StoringFiles, "sync_contents", partialmethod(_unsafe, large=True)
+    ),
     "folders are not flushed": lambda: patch.object(
-        Storing, "sync_names", _without("sync_folders", Storing.sync_names)
+        StoringFiles, "sync_names", _without("sync_folders", StoringFiles.sync_names)
     ),
     "what others have named is trusted": _names_trusted,
     "what a dead worker had counts as reported": _forgotten,

@@ -95,9 +95,9 @@ def test_the_lock_that_another_host_left_on_a_share_is_not_taken_over(tmp_path):
 
 
 def test_the_lock_of_a_dead_container_of_this_host_is_taken_over(tmp_path):
-    if not lock._boot_id():
+    if not lock.boot_id():
         pytest.skip("this system names no boot")
-    (tmp_path / "lock").write_text(text(boot=lock._boot_id()))
+    (tmp_path / "lock").write_text(text(boot=lock.boot_id()))
     take(tmp_path)
 
 

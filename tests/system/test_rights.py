@@ -275,7 +275,7 @@ async def test_a_blob_not_opened_for_want_of_descriptors_is_not_called_damaged(t
         with pytest.raises(StorageError, match=r"Too many open files.*`ulimit -n`"):
             await export(archive, catalog, ExportSettings(tmp_path / "out"))
         monkeypatch.undo()
-        monkeypatch.setattr("migrator.pipeline.verify.hash_file", lambda *_: refuse("blobs" * 20))
+        monkeypatch.setattr("migrator.store.folder.hash_file", lambda *_: refuse("blobs" * 20))
         with pytest.raises(StorageError, match=r"Too many open files.*`ulimit -n`"):
             await verify(archive)
     finally:

@@ -33,7 +33,7 @@ from migrator.pipeline.summary import BackupSummary, Failure
 from migrator.ports import Source
 from migrator.progress import Progress, Silent
 from migrator.selection import EVERYTHING, Selection, Selector
-from migrator.store import Archive, Catalog, Crawl, FreeSpace, Vanished, scan_blobs
+from migrator.store import Archive, Catalog, Crawl, Vanished, scan_blobs
 
 __all__ = ["BackupSettings", "backup", "relocate"]
 
@@ -102,7 +102,7 @@ class _Backup(Job[BackupSummary]):
             witness=lambda: context.executor.call(context.catalog.files.stored_of_unlisted_size),
         )
         self._findings = Findings(progress)
-        self._space = FreeSpace(archive.root)
+        self._space = archive.space
         self._crawl, self._context = Crawl(context.run, {}), context
         self._unchanged: UnchangedEntities | None = None
         self._partial = settings.selection.partial
@@ -215,7 +215,7 @@ class _Backup(Job[BackupSummary]):
         """Queue files again whose blob is missing, or was found damaged by verify."""
         damaged = await self._executor.call(self._catalog.blobs.damaged)
         scan = await self._executor.call(scan_blobs, self._archive, self._catalog)
-        self._archive.untrusted.update(damaged, scan.unrecorded)
+        self._archive.untrusted.update(damaged, scan.missing, scan.unrecorded)
         lost = list({*damaged, *scan.missing})
         if lost and (count := await self._executor.call(self._catalog.crawl.requeue, lost)):
             self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from migrator.model import Attachment, Outcome, Status
 from migrator.pipeline.executor import SerialExecutor
-from migrator.store import Archive, Catalog, FreeSpace
+from migrator.store import Archive, Catalog
 
 Recorded = Callable[[Attachment, Status], None]
 
@@ -31,7 +31,7 @@ class Recorder:
         self._catalog, self._executor, self._run = catalog, executor, run
         self._waiting: list[FetchResult] = []
         self._not_empty, self._lock = asyncio.Event(), asyncio.Lock()
-        self._disk = FreeSpace(archive.root)
+        self._disk = archive.space
 
     def add(self, result: FetchResult) -> None:
         """Hand a result over; it is recorded soon."""

@@ -146,7 +146,7 @@ class _Export(Job[ExportSummary]):
     def _require_space(self) -> None:
         """Copies need as much space as the files, clones none; how much a ZIP file needs isn't known beforehand."""
         folder, settings = self._destination.partial.parent, self._settings
-        linked = settings.links and folder.stat().st_dev == self._archive.blobs.stat().st_dev
+        linked = settings.links and folder.stat().st_dev == self._archive.root.stat().st_dev
         if settings.shape != "zip" and not linked and not self._clones():
             FreeSpace(folder).require(self._catalog.exports.size(gone=settings.gone)[1])
 
@@ -160,12 +160,13 @@ class _Export(Job[ExportSummary]):
     def _place(self, items: list[ExportItem]) -> int:
         """Place files; returns how many of them could not be."""
         before = len(self._failures)
-        for item in items:
-            try:
-                self._format.add(item, self._archive.path_of(item.blob.sha256))
-                self._files, self._bytes = self._files + 1, self._bytes + item.blob.size
-            except BlobDamagedError as error:
-                self._note_damage(item, str(error))
+        with self._archive.files([item.blob.sha256 for item in items]) as path_of:
+            for item in items:
+                try:
+                    self._format.add(item, path_of(item.blob.sha256))
+                    self._files, self._bytes = self._files + 1, self._bytes + item.blob.size
+                except BlobDamagedError as error:
+                    self._note_damage(item, str(error))
         return len(self._failures) - before
 
     def _note_damage(self, item: ExportItem, problem: str) -> None:

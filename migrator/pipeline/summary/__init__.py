@@ -41,7 +41,7 @@ from migrator.pipeline.summary.map import MapCounts, MapSummary, OpenEntity
 from migrator.pipeline.summary.nightly import NightlySummary, NightResult, Notified, StepError
 from migrator.pipeline.summary.snapshots import DiffSummary, FileChange, SnapshotRow, SnapshotsSummary
 from migrator.pipeline.summary.status import AcceptSummary, ArchiveTotals, BlobTotals, Health, RunRow, StatusSummary
-from migrator.pipeline.summary.upkeep import BlobFile, Problem, PruneSummary, RebuildSummary, VerifySummary
+from migrator.pipeline.summary.upkeep import BlobFile, CopySummary, Problem, PruneSummary, RebuildSummary, VerifySummary
 
 __all__ = [
     "HIDDEN",
@@ -57,6 +57,7 @@ __all__ = [
     "CheckSummary",
     "CheckedSide",
     "ContentCounts",
+    "CopySummary",
     "DeletionCounts",
     "DemoStep",
     "DemoSummary",

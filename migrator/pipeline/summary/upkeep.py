@@ -1,4 +1,4 @@
-"""The summaries of verify, rebuild and prune, which look after an archive, and the damage that they find."""
+"""The summaries of verify, rebuild, prune and copy, which look after an archive, and the damage that they find."""
 
 from __future__ import annotations
 
@@ -86,3 +86,18 @@ class PruneSummary(RunSummary):
     snapshots: dict[str, list[int]]
     blobs: dict[str, int]
     bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopySummary(Summary):
+    """`blobs` were `copied`, were `already_there`, or were `removed` in the copy, as the archive has forgotten them.
+
+    `to` is where the copy is; `bytes` were copied.
+    """
+
+    command = "copy"
+
+    to: str = ""
+    blobs: dict[str, int]
+    bytes: int
+    problems: tuple[Problem, ...]

@@ -21,7 +21,7 @@ from sqlite_utils import Database
 from migrator.store.catalog.accepted import AcceptedFailures
 from migrator.store.catalog.blobs import Blobs
 from migrator.store.catalog.crawl import CrawlRecords
-from migrator.store.catalog.database import CatalogDatabase, opened_to_read, sqlite_errors
+from migrator.store.catalog.database import CatalogDatabase, copied, opened_to_read, sqlite_errors
 from migrator.store.catalog.entities import Entities
 from migrator.store.catalog.exports import Exports
 from migrator.store.catalog.files import Files
@@ -35,7 +35,7 @@ from migrator.store.catalog.summaries import Summaries
 from migrator.store.catalog.unchanged import UnchangedRecords
 from migrator.store.catalog.uploads import UploadRecords
 
-__all__ = ["Catalog", "opened_to_read", "sqlite_errors"]
+__all__ = ["Catalog", "copied", "opened_to_read", "sqlite_errors"]
 
 
 class Catalog:

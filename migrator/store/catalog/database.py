@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -140,6 +140,15 @@ def opened(path: Path, parameters: str) -> Database:
     """Open a catalog with these parameters of SQLite's URI, such as `mode=ro`."""
     uri = f"{path.absolute().as_uri()}?{parameters}"
     return Database(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=BUSY_SECONDS))
+
+
+def copied(path: Path, to: Path) -> None:
+    """Copy a catalog as it is at one moment into a file without any beside it."""
+    disk.remove(to)
+    disk.write_file(to, b"")
+    with closing(opened_to_read(path)) as db, closing(opened(to, "mode=rw")) as copy:
+        db.conn.backup(copy.conn)
+        copy.execute("PRAGMA journal_mode = DELETE").close()
 
 
 def require_sqlite(version: tuple[int, ...]) -> None:

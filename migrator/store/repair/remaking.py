@@ -39,7 +39,7 @@ def remake(root: Path) -> list[str]:
         disk.write_file(fresh, b"")
         damage = _made(path, fresh)
         disk.sync_files(root, [fresh])
-        _put_aside(root)
+        put_aside(root)
         disk.rename(fresh, root / CATALOG)
         disk.sync_folders([root], root)
     return damage
@@ -58,7 +58,8 @@ def _made(path: Path, fresh: Path) -> list[str]:
     return result.damage
 
 
-def _put_aside(root: Path) -> None:
+def put_aside(root: Path) -> None:
+    """Keep the catalog, if there is one, under another name."""
     kept = name_for_damaged(root / CATALOG, SUFFIXES)
     for suffix in SUFFIXES:
         path = root / f"{CATALOG}{suffix}"

@@ -1,0 +1,66 @@
+"""`migrator copy ARCHIVE ARCHIVE2`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from migrator.jobs.options import archive_argument
+from migrator.jobs.output import Output
+from migrator.pipeline.summary import CopySummary
+
+if TYPE_CHECKING:
+    from migrator.jobs.place import Place
+
+
+@click.command("copy")
+@archive_argument
+@click.argument("archive2", type=click.Path())
+@click.pass_obj
+def command(output: Output, /, *, archive: Place, archive2: str) -> CopySummary:
+    """Copy ARCHIVE to ARCHIVE2: from a disk into a bucket, back, or from one region to another.
+
+    Each is a folder, an address such as s3://bucket/folder, or the configuration that names it. ARCHIVE2 must not exist
+    yet, or be an earlier copy of ARCHIVE; then only what is new is brought, and what ARCHIVE has forgotten is deleted.
+
+    Every blob is hashed on its way; a damaged one is named and left out (exit status 5). If the copy was stopped or
+    killed, run it again. It is an archive of its own: a backup can go on in either of them, but then it is no copy any
+    more.
+    """
+    from migrator.jobs.place import place_named
+    from migrator.jobs.runtime import run_job
+
+    to = place_named(archive2)
+    return run_job(lambda stop: _copy(archive, to, output, stop))
+
+
+async def _copy(place: Place, to: Place, output: Output, stop: asyncio.Event) -> CopySummary:
+    from migrator.errors import ConfigError
+    from migrator.jobs.place import folder_of, shown
+    from migrator.jobs.runtime import held_archive, held_folder
+    from migrator.pipeline.copy import copy
+
+    if folder_of(place).resolve() == folder_of(to).resolve():
+        raise ConfigError(f"{shown(to)} is the same archive")
+    _require_free(to)
+    with (
+        held_archive(place, "copy", reads=True) as (archive, catalog),
+        held_folder(to, "copy", create=True) as target,
+        output.progress("copy") as progress,
+    ):
+        summary = await copy(archive, catalog, target, progress=progress, stop=stop)
+    return replace(summary, to=shown(to))
+
+
+def _require_free(to: Place) -> None:
+    """`ConfigError` if a folder holds what belongs to no archive."""
+    from migrator.errors import ConfigError
+    from migrator.filenames import readable
+    from migrator.store import foreign_names
+
+    if isinstance(to, Path) and (names := foreign_names(to)):
+        raise ConfigError(f"{readable(to)} is no archive: it has {', '.join(names[:3])}")

@@ -1,0 +1,94 @@
+"""Where an archive is: a folder of this machine, or a bucket, with a folder of this machine for catalog and journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from migrator.config import Configuration, is_address, local_folder, look_up, read_configuration, store_address
+from migrator.errors import ConfigError
+from migrator.filenames import readable
+from migrator.store import Bucket, BucketAddress, InStep, in_step
+
+OBSTORE_KEYS = {
+    "s3": {
+        "access_key": "access_key_id",
+        "secret_key": "secret_access_key",
+        "session_token": "session_token",
+        "region": "region",
+        "endpoint": "endpoint",
+    },
+    "az": {"access_key": "account_name", "secret_key": "account_key", "endpoint": "endpoint"},
+    "gs": {},
+    "file": {},
+}
+"""What [storage] may say about a store, and obstore's names for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivePlace:
+    """An archive in a bucket, and the folder of this machine for its catalog."""
+
+    folder: Path
+    address: BucketAddress
+    known: InStep
+
+    def bucket(self) -> Bucket:
+        """The bucket; no request is made."""
+        return Bucket.at(self.address)
+
+
+Place = Path | ArchivePlace
+"""An archive: a folder with all of it, or one in a bucket."""
+
+
+def place_of(configuration: Configuration) -> Place:
+    """The archive of a configuration. Looks up the keys of its store."""
+    settings, url = configuration.settings.storage, configuration.settings.archive
+    if not is_address(url):
+        return configuration.archive
+    known, options = OBSTORE_KEYS[url.partition("://")[0]], {}
+    for key in ("access_key", "secret_key", "session_token", "region", "endpoint"):
+        value = getattr(settings, key)
+        if value is not None and key not in known:
+            raise ConfigError(f"configuration: storage.{key} is of no use for {url}")
+        if value is not None:
+            is_secret = key not in {"region", "endpoint"}
+            options[known[key]] = look_up(value, f"storage.{key}", configuration.folder) if is_secret else value
+    told = InStep(url, endpoint=settings.endpoint or "", region=settings.region or "", allow_http=settings.allow_http)
+    return ArchivePlace(configuration.archive, BucketAddress(url, options, settings.allow_http), told)
+
+
+def place_named(given: str) -> Place:
+    """The archive that somebody names: a folder, an address, or the configuration of either.
+
+    An address is reached as the cloud's environment says. A folder that holds the catalog of a bucket stands for that.
+    """
+    if is_address(given):
+        try:
+            url = store_address(given)
+        except ValueError as error:
+            raise ConfigError(f"{given}: {error}") from None
+        folder = local_folder(url)
+        return _reached(folder, in_step(folder) or InStep(url))
+    path = Path(given)
+    if path.is_file():
+        return place_of(read_configuration(path))
+    known = in_step(path)
+    return _reached(path, known) if known else path
+
+
+def _reached(folder: Path, known: InStep) -> ArchivePlace:
+    names = OBSTORE_KEYS[known.url.partition("://")[0]]
+    options = {names[key]: value for key in ("endpoint", "region") if (value := getattr(known, key)) and key in names}
+    return ArchivePlace(folder, BucketAddress(known.url, options, known.allow_http), known)
+
+
+def folder_of(place: Place) -> Path:
+    """The folder of this machine in which the catalog is."""
+    return place if isinstance(place, Path) else place.folder
+
+
+def shown(place: Place) -> str:
+    """An archive as people see it."""
+    return readable(place) if isinstance(place, Path) else place.address.url

@@ -1,0 +1,66 @@
+"""An archive in a bucket, held for a run: the lock there and here, catalog and journal in step before and after."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from migrator.errors import ArchiveLockedError, ConfigError, MigratorError, StorageError
+from migrator.jobs.place import ArchivePlace
+from migrator.store import Archive, ArchiveLock, Catalog, Lease, Mirror, ObjectBlobs, disk_errors, is_archive
+
+_log = logging.getLogger("migrator.archive")
+
+
+@contextmanager
+def held_bucket(place: ArchivePlace, command: str, *, create: bool = False, ours: bool = True) -> Iterator[Archive]:
+    """The locked archive, in step with the bucket; afterwards what is new goes there.
+
+    It must exist unless `create`. Without `ours`, changes that only this machine has give way; see `Mirror.fetch`.
+    """
+    bucket = place.bucket()
+    with disk_errors(str(place.folder)):
+        place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with ArchiveLock(place.folder, command) as lock, Lease(bucket, command, place.folder) as lease:
+        if not lease.conditional:
+            _log.info("%s ignores conditions on writes; the lock was written and read again after a pause", bucket.name)
+        mirror = Mirror(bucket, place.folder, place.known)
+        mirror.fetch(ours=ours)
+        if not create and not is_archive(place.folder):
+            raise ConfigError(f"{bucket.name} is no archive: it has no catalog")
+        archive = Archive(place.folder, lock.handles, ObjectBlobs(bucket, place.folder, lease.guard), place.address)
+        archive.prepare()
+        try:
+            yield archive
+        except BaseException:
+            try:
+                _send(mirror, lease)
+            except MigratorError as error:  # the error being raised says more
+                _log.warning("the catalog is not in the bucket yet; the next run here brings it there: %s", error)
+            raise
+        _send(mirror, lease)
+
+
+def _send(mirror: Mirror, lease: Lease) -> None:
+    """Copy what is new into the bucket, unless another run has taken over."""
+    lease.guard()
+    mirror.send()
+
+
+def refresh(place: ArchivePlace) -> None:
+    """Bring the catalog of this machine in step with the bucket to read it, unless a run is at work on it."""
+    mirror = Mirror(place.bucket(), place.folder, place.known)
+    try:
+        if mirror.is_behind():
+            with disk_errors(str(place.folder)):
+                place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(ArchiveLockedError), ArchiveLock(place.folder, "read"):
+                mirror.fetch()
+                Catalog(place.folder).close()  # which brings it up to the journal
+    except StorageError as error:
+        if not is_archive(place.folder):
+            raise
+        _log.warning("shown is what this machine knows: %s", error)
+    if not is_archive(place.folder):
+        raise ConfigError(f"{place.address.url} is no archive: it has no catalog")

@@ -1,0 +1,70 @@
+"""Catalog and journal of an archive, put in place of those of another archive that is a copy of it.
+
+Beware: the catalog is replaced first. If a kill comes before the journal is, the next copy, or the next run, makes the
+journal anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from migrator.errors import ConfigError
+from migrator.store import disk
+from migrator.store.catalog import Catalog, copied, opened_to_read
+from migrator.store.disk import disk_errors
+from migrator.store.journal import manifest
+from migrator.store.layout import CATALOG, NEW_CATALOG, NEW_JOURNAL
+from migrator.store.repair import SUFFIXES
+
+CHUNK_BYTES = 1024 * 1024
+_RUNS = "SELECT run_id, command, started_at FROM runs WHERE command NOT IN ('verify', 'export', 'rebuild')"
+
+
+def damaged_in_copy(root: Path, catalog: Catalog) -> set[str]:
+    """The blobs that a verify of the copy in this folder has found damaged; none if there is no catalog yet.
+
+    `ConfigError` unless what is there is an earlier state of the other archive: each of its runs that may have changed
+    something is one of the other's.
+    """
+    if not (root / CATALOG).exists():
+        return set()
+    try:
+        with closing(opened_to_read(root / CATALOG)) as db:
+            runs = set(db.execute(_RUNS).fetchall())
+            damaged = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM blobs WHERE problem IS NOT NULL")}
+    except sqlite3.Error:
+        return set()  # a catalog without tables, or a damaged one, is replaced by a sound one
+    if runs - set(catalog.db.execute(_RUNS).fetchall()):
+        raise ConfigError(f"{root} is no earlier copy of this archive: it has runs that this one lacks")
+    return damaged
+
+
+def take_catalog(root: Path, source: Path) -> None:
+    """Replace catalog and journal in the folder `root` by copies of those in `source`. The caller holds both."""
+    fresh, journal = root / NEW_CATALOG, root / NEW_JOURNAL
+    with disk_errors(str(root)):
+        copied(source / CATALOG, fresh)
+        disk.remove(journal)
+        if (path := manifest.path_in(source)).exists():
+            _copy(path, journal)
+        disk.sync_files(root, [path for path in (fresh, journal) if path.exists()])
+        for suffix in SUFFIXES[1:]:
+            disk.remove(root / f"{CATALOG}{suffix}")
+        disk.rename(fresh, root / CATALOG)
+        if journal.exists():
+            disk.rename(journal, manifest.path_in(root))
+        else:
+            disk.remove(manifest.path_in(root))
+        disk.sync_folders([root], root)
+
+
+def _copy(path: Path, to: Path) -> None:
+    handle = disk.create(to)
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                disk.write_all(handle, chunk)
+    finally:
+        disk.close(handle)

@@ -1,0 +1,13 @@
+"""Archives in object stores: blobs, lock, and copies of catalog and journal in a bucket.
+
+obstore speaks to S3, Google Cloud Storage and Azure with one interface: conditional writes, multipart uploads, retries
+and each cloud's own credentials. It is the Rust crate `object_store` of the Apache project, without dependencies in
+Python. boto3 knows S3 only; fsspec brings a library for each cloud and has no conditional writes.
+"""
+
+from migrator.store.objects.blobs import ObjectBlobs
+from migrator.store.objects.bucket import Bucket, BucketAddress
+from migrator.store.objects.lease import Lease, holder_in
+from migrator.store.objects.mirror import InStep, Mirror, in_step
+
+__all__ = ["Bucket", "BucketAddress", "InStep", "Lease", "Mirror", "ObjectBlobs", "holder_in", "in_step"]

@@ -1,0 +1,142 @@
+"""The blobs of an archive in a bucket, under the same names as in a folder: `blobs/ab/ab12..`.
+
+Any S3 tool can read them, and `sha256sum` can check them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from typing_extensions import override
+
+from migrator.model import Blob
+from migrator.store import disk
+from migrator.store.disk import disk_errors
+from migrator.store.layout import BLOB_FOLDERS, BLOBS, BUCKET_README, INCOMING, README, blob_name, is_in_bucket
+from migrator.store.objects.bucket import Bucket
+from migrator.store.objects.receiving import LargeObject, StoringObjects
+from migrator.store.port import BlobStore, IncomingBlob
+
+REQUESTS_AT_ONCE = 32
+"""A store answers each request after tens of milliseconds, however small it is, but many at once."""
+FOLDERS_AHEAD = 16
+"""How many folders are listed before they are asked for."""
+REMOVED_AT_ONCE = 1000
+
+
+class ObjectBlobs(BlobStore):
+    """The blobs in a bucket; `local` is a folder for copies that are needed as files.
+
+    `guard` raises if this run may not write any more, because another one has taken over its lock.
+    """
+
+    reads_twice = checks_by_reading = room = False
+
+    def __init__(self, bucket: Bucket, local: Path, guard: Callable[[], None] = lambda: None) -> None:
+        self.bucket, self.guard, self._local = bucket, guard, local
+        self.pool = ThreadPoolExecutor(REQUESTS_AT_ONCE, "bucket")
+        self._listings: dict[str, Future[list[tuple[str, int]]]] = {}
+
+    @override
+    def prepare(self) -> None:
+        found = self.bucket.read(README)
+        if found is None or found[0] != BUCKET_README.encode():
+            self.bucket.put(README, BUCKET_README.encode())
+        self.empty_incoming()
+
+    @override
+    def empty_incoming(self) -> None:
+        self.bucket.remove([path for path, _ in self.bucket.objects(INCOMING)])
+
+    @override
+    def size_of(self, sha256: str) -> int | None:
+        return self.bucket.size(blob_name(sha256))
+
+    @override
+    def receiving(self) -> LargeObject:
+        return LargeObject(self.bucket)
+
+    @override
+    def storing(self, received: Sequence[IncomingBlob], untrusted: AbstractSet[str]) -> StoringObjects:
+        return StoringObjects(self, received, untrusted)
+
+    @override
+    def remove(self, hashes: Iterable[str]) -> None:
+        self.guard()
+        paths = [blob_name(sha256) for sha256 in hashes]
+        for start in range(0, len(paths), REMOVED_AT_ONCE):
+            self.bucket.remove(paths[start : start + REMOVED_AT_ONCE])
+
+    @override
+    def files_in(self, folder: str) -> Iterator[tuple[str, int]]:
+        """Folders are asked for in their order, so those that come next are listed meanwhile."""
+        at = BLOB_FOLDERS.index(folder)
+        if at == 0:
+            self._listings.clear()
+        for name in BLOB_FOLDERS[at : at + FOLDERS_AHEAD]:
+            if name not in self._listings:
+                self._listings[name] = self.pool.submit(self._listed, name)
+        yield from self._listings.pop(folder).result()
+
+    def _listed(self, folder: str) -> list[tuple[str, int]]:
+        prefix = f"{BLOBS}/{folder}/"
+        return [(path.removeprefix(prefix), size) for path, size in self.bucket.objects(f"{BLOBS}/{folder}")]
+
+    @override
+    def unknown_files(self) -> list[str]:
+        folders, objects = self.bucket.look()
+        in_root = sorted(name for name in (*folders, *objects) if not is_in_bucket(name))
+        folders, objects = self.bucket.look(BLOBS)
+        return in_root + sorted(f"{BLOBS}/{name}" for name in {*folders, *objects} - {*BLOB_FOLDERS})
+
+    @override
+    def read(self, sha256: str, size: int) -> bytes:
+        parts, left = [], size
+        for chunk in self.bucket.chunks(blob_name(sha256)):
+            parts.append(chunk[:left])
+            if (left := left - len(parts[-1])) == 0:
+                break
+        return b"".join(parts)
+
+    @override
+    async def chunks(self, sha256: str) -> AsyncIterator[bytes]:
+        chunks = self.bucket.chunks(blob_name(sha256))
+        while (chunk := await asyncio.to_thread(next, chunks, b"")) != b"":
+            yield chunk
+
+    @override
+    def hash_of(self, folder: str, name: str, read: Callable[[int], None] = lambda _: None) -> Blob | None:
+        sha256, size = hashlib.sha256(), 0
+        for chunk in self.bucket.chunks(f"{BLOBS}/{folder}/{name}"):
+            sha256.update(chunk)
+            size += len(chunk)
+            read(len(chunk))
+        return Blob(sha256.hexdigest(), size)
+
+    @override
+    @contextmanager
+    def files(self, hashes: Sequence[str]) -> Iterator[Callable[[str], Path]]:
+        with disk_errors(str(self._local)), TemporaryDirectory(dir=self._local, prefix=INCOMING) as folder:
+            paths = {sha256: Path(folder, sha256) for sha256 in hashes}
+            for copying in [self.pool.submit(self._copy, *each) for each in paths.items()]:
+                copying.result()
+            yield paths.__getitem__
+
+    def _copy(self, sha256: str, path: Path) -> None:
+        with suppress(FileNotFoundError):
+            chunks = self.bucket.chunks(blob_name(sha256))
+            first = next(chunks, b"")
+            handle = disk.create(path)
+            try:
+                disk.write_all(handle, first)
+                for chunk in chunks:
+                    disk.write_all(handle, chunk)
+            finally:
+                disk.close(handle)

@@ -1,0 +1,172 @@
+"""The lock of an archive in a bucket: the object `lock`, which says who is at work and is written again and again.
+
+It is made by a write that fails if there is one already. Whoever holds it renews it; when it has not been renewed for
+LEASE_SECONDS, another machine may take it over. How old it is, the store's own clock says, so those of the machines
+don't matter. A run that finds that it has been taken over, or could not renew it in time, writes nothing more.
+
+Beware: some stores ignore conditions on writes. There the lock is written, and read again after a pause: of two who
+write at once, the one who finds the other's stops. That is safe unless a request takes longer than the pause.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Self
+
+from migrator.errors import ArchiveLockedError, StorageError
+from migrator.store.clock import now
+from migrator.store.layout import LOCK, LOCK_PROBE
+from migrator.store.lock import boot_id, parsed
+from migrator.store.objects.bucket import Bucket, NoConditionError, Version
+
+LEASE_SECONDS = 180.0
+RENEWALS = 6
+"""How often it is renewed in that time."""
+TRUSTED_SHARE = 0.6
+"""For this share of the time the holder relies on its last renewal."""
+PAUSE_SECONDS = 3.0
+"""Before the lock is read again, where the store ignores conditions."""
+
+_log = logging.getLogger("migrator.lock")
+
+
+class Lease:
+    """A context manager that holds the archive in a bucket. `ArchiveLockedError` if another run holds it.
+
+    `folder` is where this machine keeps the catalog, and is locked by the caller: a holder that has ended there, on
+    this machine, need not be waited for. `conditional` says whether the store heeds conditions.
+    """
+
+    def __init__(self, bucket: Bucket, command: str, folder: Path) -> None:
+        self._bucket, self._seconds, self._pause = bucket, LEASE_SECONDS, PAUSE_SECONDS
+        self._entry = {
+            "command": command,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": now(),
+            "boot": boot_id(),
+            "folder": str(folder.absolute()),
+            "token": token_hex(8),
+        }
+        self._e_tag, self._renewed_at = "", 0.0
+        self.conditional, self._lost = True, False
+        self._ending, self._writing = threading.Event(), threading.Lock()
+        self._renewing = threading.Thread(target=self._renew_until_end, name="lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._acquire()
+        self._renewing.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._renewing.join()
+        found = self._bucket.read(LOCK)
+        if found and self._is_ours(found[0]):
+            self._bucket.remove([LOCK])
+
+    def guard(self) -> None:
+        """`ArchiveLockedError` if the lock is not certainly held any more; call it before anything is written."""
+        if not self._lost and _seconds_awake() - self._renewed_at > TRUSTED_SHARE * self._seconds:
+            self._renew()
+        if self._lost:
+            raise ArchiveLockedError(f"{self._bucket.name} was taken over by another run, as this one had stalled")
+
+    def _acquire(self) -> None:
+        found = self._bucket.read(LOCK)
+        if found and not self._may_take(*found):
+            self._refuse(found[0])
+        at = _seconds_awake()
+        body = self._body()
+        e_tag = self._replaced(body, found[1].e_tag) if found else self._bucket.create(LOCK, body)
+        if e_tag is None or not self._heeds_conditions():
+            self._require_ours()
+        else:
+            self._e_tag = e_tag
+        self._renewed_at = at
+
+    def _heeds_conditions(self) -> bool:
+        """Whether the store refuses to create what is there; if not, the lock was written once more."""
+        if not self.conditional or self._bucket.create(LOCK, self._body()) is not None:
+            self.conditional = False
+            time.sleep(self._pause)
+        return self.conditional
+
+    def _require_ours(self) -> None:
+        """Look whose lock is there: ours, though the answer was lost, or that of another run, which was faster."""
+        found = self._bucket.read(LOCK)
+        if found is None or not self._is_ours(found[0]):
+            self._refuse(found[0] if found else b"")
+        else:
+            self._e_tag = found[1].e_tag
+
+    def _replaced(self, body: bytes, e_tag: str) -> str | None:
+        try:
+            return self._bucket.replace(LOCK, body, e_tag)
+        except NoConditionError:
+            self.conditional = False
+            return self._bucket.put(LOCK, body)
+
+    def _may_take(self, text: bytes, version: Version) -> bool:
+        """Whether the holder is one that has ended on this machine, or has not renewed the lock in time."""
+        holder = parsed(text)
+        if all(holder.get(key) == self._entry[key] for key in ("host", "boot", "folder")):
+            return True  # the caller holds the folder's own lock
+        self._bucket.put(LOCK_PROBE, b"what time is it here?\n")
+        probe = self._bucket.version(LOCK_PROBE)
+        self._bucket.remove([LOCK_PROBE])
+        return probe is not None and (probe.at - version.at).total_seconds() > self._seconds
+
+    def _refuse(self, text: bytes) -> None:
+        holder, name = parsed(text), "another run"
+        if holder:
+            name = "`{command}` (process {pid} on {host}, since {since})".format_map(holder)
+        raise ArchiveLockedError(
+            f"{self._bucket.name} is held by {name}; if that has died, the archive is free {self._seconds:.0f} s after "
+            "its last sign of life"
+        )
+
+    def _renew_until_end(self) -> None:
+        while not self._lost and not self._ending.wait(self._seconds / RENEWALS):
+            try:
+                self._renew()
+            except StorageError as error:
+                _log.info("the lock could not be renewed, which is tried again: %s", error)
+
+    def _renew(self) -> None:
+        with self._writing:
+            at, e_tag = _seconds_awake(), None
+            if self.conditional:
+                e_tag = self._replaced(self._body(), self._e_tag)
+            if e_tag is None:
+                found = self._bucket.read(LOCK)
+                if found is None or not self._is_ours(found[0]):
+                    self._lost = True
+                    return
+                e_tag = self._bucket.put(LOCK, self._body()) if not self.conditional else found[1].e_tag
+            self._e_tag, self._renewed_at = e_tag, at
+
+    def _body(self) -> bytes:
+        return json.dumps({**self._entry, "renewed": now()}).encode()
+
+    def _is_ours(self, text: bytes) -> bool:
+        return parsed(text).get("token") == self._entry["token"]
+
+
+def holder_in(bucket: Bucket) -> dict[str, str] | None:
+    """Who holds the archive in a bucket: command, pid, host, since. None if nobody does."""
+    found = bucket.read(LOCK)
+    holder: dict[str, Any] = parsed(found[0]) if found else {}
+    return {name: str(holder[name]) for name in ("command", "pid", "host", "since")} if holder else None
+
+
+def _seconds_awake() -> float:
+    """A clock that also runs while the machine sleeps, where there is one."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

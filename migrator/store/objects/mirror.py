@@ -1,0 +1,180 @@
+"""The copies of catalog and journal in a bucket, and how the folder of a machine gets in step with them.
+
+The journal alone says everything, so it is what counts: a machine that has an older one takes the new one, and makes
+its catalog from it. The copy of the catalog is for people and other programs.
+
+Beware: a machine that has changes which the bucket lacks, while another one has gone on from the bucket, has to decide
+which of them is right; nothing here does that silently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from migrator.errors import ConfigError
+from migrator.store import disk
+from migrator.store.catalog import copied
+from migrator.store.disk import disk_errors
+from migrator.store.journal import manifest
+from migrator.store.layout import CATALOG, CATALOG_COPY, IN_STEP, JOURNAL, NEW_JOURNAL, name_for_damaged
+from migrator.store.objects.bucket import READ_BYTES, Bucket
+from migrator.store.repair import SUFFIXES, put_aside, remake
+
+
+@dataclass(frozen=True, slots=True)
+class InStep:
+    """What a folder knows of its bucket: which journal both had last. `taking`: a kill may have left half of another.
+
+    The other fields say how the bucket is reached, without keys.
+    """
+
+    url: str
+    e_tag: str = ""
+    sha256: str = ""
+    taking: bool = False
+    endpoint: str = ""
+    region: str = ""
+    allow_http: bool = False
+
+
+def in_step(root: Path) -> InStep | None:
+    """What this folder knows of its bucket; None if its blobs lie in itself."""
+    with suppress(OSError, ValueError, TypeError):
+        return InStep(**json.loads((root / IN_STEP).read_bytes()))
+    return None
+
+
+class Mirror:
+    """The copies in a bucket of what the folder `root` has. The caller holds both. `known` is how it is reached."""
+
+    def __init__(self, bucket: Bucket, root: Path, known: InStep) -> None:
+        self._bucket, self._root, self._known = bucket, root, known
+        self._path = manifest.path_in(root)
+
+    def is_behind(self) -> bool:
+        """Whether `fetch` has something to do."""
+        version, kept = self._bucket.version(JOURNAL), in_step(self._root)
+        has_catalog = (self._root / CATALOG).exists()
+        return not has_catalog or kept is None or kept.taking or kept.e_tag != (version.e_tag if version else "")
+
+    def fetch(self, *, ours: bool = True) -> None:
+        """Bring the folder in step with the bucket. `ours`: changes that only this machine has are kept, if possible.
+
+        `ConfigError` if there are such changes, and another machine has gone on without them; without `ours` the
+        bucket counts, and they are lost.
+        """
+        self._require_right_folder()
+        if not self.is_behind():
+            return
+        version, kept = self._bucket.version(JOURNAL), in_step(self._root)
+        if version is not None:
+            self._fetch_journal(kept, version.e_tag, ours=ours)
+            return
+        if not (self._root / CATALOG).exists():
+            self._fetch_catalog()
+        self._keep("", "")
+
+    def send(self) -> None:
+        """Copy journal and catalog into the bucket, if there is anything new. `fetch` was called before."""
+        if not self._path.exists() or not (self._root / CATALOG).exists():
+            return
+        sha256, kept = _hash(self._path), in_step(self._root)
+        if kept is None or kept.sha256 != sha256:
+            self._bucket.put_file(JOURNAL, self._path)
+            version = self._bucket.version(JOURNAL)
+            copy = self._root / CATALOG_COPY
+            with disk_errors(CATALOG_COPY):
+                copied(self._root / CATALOG, copy)
+                self._bucket.put_file(CATALOG, copy)
+                disk.remove(copy)
+            self._keep(version.e_tag if version else "", sha256)
+
+    def _require_right_folder(self) -> None:
+        kept = in_step(self._root)
+        if kept is None and (self._root / CATALOG).exists():
+            raise ConfigError(f"{self._root} is an archive of its own: name another folder in [storage] local")
+        if kept is not None and (kept.url, kept.endpoint) != (self._known.url, self._known.endpoint):
+            raise ConfigError(f"{self._root} has the catalog of {kept.url}: name another folder in [storage] local")
+
+    def _fetch_journal(self, kept: InStep | None, e_tag: str, *, ours: bool) -> None:
+        fresh = self._root / NEW_JOURNAL
+        with disk_errors(NEW_JOURNAL):
+            self._write(JOURNAL, fresh)
+            sha256 = _hash(fresh)
+            if kept and kept.taking:
+                self._take(fresh)
+            elif self._path.exists() and _begins_with(self._path, fresh):
+                disk.remove(fresh)  # the bucket lacks at most what a run that was killed here has not sent
+            elif self._path.exists() and _begins_with(fresh, self._path) and (self._root / CATALOG).exists():
+                disk.sync_files(self._root, [fresh])
+                disk.rename(fresh, self._path)  # the catalog is brought up to it when it is opened
+            else:
+                if self._path.exists() and not (kept and kept.sha256 == _hash(self._path)):
+                    self._put_aside(ours=ours)
+                self._take(fresh)
+        if not (self._root / CATALOG).exists():
+            remake(self._root)
+        self._keep(e_tag, sha256)
+
+    def _put_aside(self, *, ours: bool) -> None:
+        """Keep catalog and journal of this machine under other names, or refuse."""
+        if ours:
+            disk.remove(self._root / NEW_JOURNAL)
+            raise ConfigError(
+                f"{self._root} has changes that {self._bucket.name} lacks, where another machine has gone on without "
+                "them; `migrator rebuild` takes what is there, and keeps the catalog of this machine beside it"
+            )
+        put_aside(self._root)
+        disk.rename(self._path, name_for_damaged(self._path))
+
+    def _take(self, fresh: Path) -> None:
+        """Replace journal and catalog by those of the bucket; `taking` until the catalog is made."""
+        self._keep("", "", taking=True)
+        for suffix in SUFFIXES:
+            disk.remove(self._root / f"{CATALOG}{suffix}")
+        disk.sync_files(self._root, [fresh])
+        disk.rename(fresh, self._path)
+        disk.sync_folders([self._root], self._root)
+
+    def _fetch_catalog(self) -> None:
+        """Where the journal in the bucket is lost, the copy of the catalog is what is left."""
+        if self._bucket.size(CATALOG) is not None:
+            with disk_errors(CATALOG):
+                copy = self._root / CATALOG_COPY
+                self._write(CATALOG, copy)
+                disk.rename(copy, self._root / CATALOG)
+
+    def _write(self, name: str, path: Path) -> None:
+        handle = disk.create(path)
+        try:
+            for chunk in self._bucket.chunks(name):
+                disk.write_all(handle, chunk)
+        finally:
+            disk.close(handle)
+
+    def _keep(self, e_tag: str, sha256: str, *, taking: bool = False) -> None:
+        known = {**asdict(self._known), "e_tag": e_tag, "sha256": sha256, "taking": taking}
+        with disk_errors(IN_STEP):
+            fresh = self._root / f"{IN_STEP}.new"
+            disk.write_file(fresh, json.dumps(known).encode())
+            disk.sync_files(self._root, [fresh])
+            disk.rename(fresh, self._root / IN_STEP)
+            disk.sync_folders([self._root], self._root)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _begins_with(path: Path, beginning: Path) -> bool:
+    """Whether the content of one file begins with all of the other's."""
+    with path.open("rb") as file, beginning.open("rb") as other:
+        while expected := other.read(READ_BYTES):
+            if file.read(len(expected)) != expected:
+                return False
+    return True

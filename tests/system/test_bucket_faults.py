@@ -1,0 +1,134 @@
+"""Backups into a bucket while the store misbehaves and machines die: the same archive as without any of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+
+import pytest
+
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.world.model import World
+from tests.support.buckets import in_bucket, proxy_to, s3_server
+from tests.support.fetch_workers import configured
+from tests.support.program import catalog, ended, kill, run, start, until
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+ROWS = "SELECT attachment_id, kind, entity_id, name, size, sha256, status, error FROM attachments ORDER BY 1"
+WORLD = World.generate(entities=40, seed=5, attachments=250, median_bytes=3000, large_bytes=12_000_000)
+
+
+@pytest.fixture
+async def server(tmp_path):
+    async with s3_server(tmp_path) as serving:
+        yield serving
+
+
+@pytest.fixture
+async def sandbox():
+    async with TargetprocessSandbox(WORLD) as serving:
+        yield serving
+
+
+@pytest.fixture
+async def undisturbed(tmp_path, sandbox):
+    """A local archive of the same source: its blobs and its rows."""
+    assert (await run("-q", "backup", configured(tmp_path / "undisturbed", sandbox, 0))).code == 0
+    root = tmp_path / "undisturbed" / "archive"
+    blobs = {path.name: path.read_bytes() for path in (root / "blobs").glob("*/*")}
+    sandbox.downloads.clear()
+    return blobs, catalog(root, ROWS)
+
+
+def now_and_then(*faults: str, share: float = 0.15, only: str = "", seed: int = 1):
+    """One of these faults for a share of the requests whose path has `only` in it."""
+    chance = random.Random(seed)
+
+    def fault(_proxy, request) -> str:
+        if only in request.path and chance.random() < share:
+            return chance.choice(faults)
+        return ""
+
+    return fault
+
+
+@pytest.mark.parametrize("faults", [("cut",), ("slow",), ("lose",), ("cut", "slow", "lose")], ids="-".join)
+@pytest.mark.parametrize("workers", [0, 2])
+async def test_whatever_the_store_does_the_archive_is_the_same(tmp_path, server, sandbox, undisturbed, faults, workers):
+    blobs, rows = undisturbed
+    async with proxy_to(server, now_and_then(*faults)) as proxy:
+        config = in_bucket(tmp_path / "b", sandbox, proxy.url, workers=workers)
+        finished = await run("-q", "--json", "backup", config, within=200)
+        assert finished.code == 0, finished.err
+        assert sum(count for fault, count in proxy.done.items() if fault) > 20
+    assert server.blobs("archive") == blobs
+    assert catalog(tmp_path / "b" / "local", ROWS) == rows
+    assert server.names("archive") == {"README.txt", "blobs", "catalog.db", "manifest.jsonl"}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+async def test_killed_again_and_again_it_ends_with_the_same_archive(tmp_path, server, sandbox, undisturbed, workers):
+    blobs, rows = undisturbed
+    chance = random.Random(workers)
+    async with proxy_to(server, now_and_then("cut", "lose", share=0.05)) as proxy:
+        config = in_bucket(tmp_path / "b", sandbox, proxy.url, workers=workers)
+        for _ in range(4):
+            process = await start("-q", "backup", config)
+            puts = proxy.requests["PUT"] + chance.randrange(1, 120)
+            await until(lambda p=process, n=puts: p.returncode is not None or proxy.requests["PUT"] >= n, within=60)
+            await kill(process)
+        finished = await run("-q", "--json", "backup", config, within=100)
+        assert finished.code == 0, finished.err
+        verified = await run("-q", "--json", "verify", config, within=100)
+        assert (verified.code, verified.document["problems"]) == (0, []), "what the last run named is there"
+    assert server.blobs("archive") == blobs
+    assert catalog(tmp_path / "b" / "local", ROWS) == rows
+    assert "incoming" not in server.names("archive")
+
+
+async def test_nothing_is_recorded_that_the_store_did_not_take(tmp_path, server, sandbox, undisturbed):
+    """It takes 60 blobs and then refuses every write for good."""
+    blobs, rows = undisturbed
+    taken = []
+
+    def fault(_proxy, request) -> str:
+        if request.method == "PUT" and "/blobs/" in request.path:
+            taken.append(request.path)
+            return "refuse" if len(taken) > 60 else ""
+        return ""
+
+    async with proxy_to(server, fault) as proxy:
+        config = in_bucket(tmp_path / "b", sandbox, proxy.url)
+        refused = await run("-q", "--json", "backup", config, within=100)
+        assert (refused.code, refused.document["error"]["code"]) == (7, 7)
+        recorded = {sha256 for (sha256,) in catalog(tmp_path / "b" / "local", "SELECT sha256 FROM blobs")}
+        assert recorded <= server.blobs("archive").keys()
+        proxy.fault = lambda *_: ""
+        assert (await run("-q", "backup", config)).code == 0
+    assert server.blobs("archive") == blobs
+    assert catalog(tmp_path / "b" / "local", ROWS) == rows
+
+
+async def test_a_machine_that_is_lost_costs_only_what_it_had_not_sent(tmp_path, server, sandbox, undisturbed):
+    blobs, rows = undisturbed
+    async with proxy_to(server) as proxy:
+        lost = in_bucket(tmp_path / "a", sandbox, proxy.url)
+        process = await start("-q", "backup", lost)
+        await until(lambda: len(server.blobs("archive")) > 60)
+        await kill(process)
+        await ended(process)
+        shutil.rmtree(tmp_path / "a" / "local")
+        await asyncio.to_thread(server.bucket("archive", proxy.url).remove, ["lock"])  # as if three minutes later
+        config = in_bucket(tmp_path / "b", sandbox, proxy.url)
+        assert (await run("-q", "backup", config)).code == 0
+    assert server.blobs("archive") == blobs
+    assert catalog(tmp_path / "b" / "local", ROWS) == rows
+
+
+async def test_a_stop_ends_within_15_seconds_though_the_store_hangs(tmp_path, server, sandbox):
+    async with proxy_to(server, now_and_then("hang", share=1, only="/blobs/")) as proxy:
+        process = await start("-q", "backup", in_bucket(tmp_path, sandbox, proxy.url))
+        await until(lambda: proxy.done["hang"] > 0)
+        process.terminate()
+        assert (await ended(process, within=16)).code == 130

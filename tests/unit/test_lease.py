@@ -1,0 +1,137 @@
+"""The lock of an archive in a bucket, against a real S3 server, with and without conditions on writes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+
+import pytest
+
+from migrator.errors import ArchiveLockedError
+from migrator.store.objects import lease as lease_module
+from migrator.store.objects.lease import Lease, holder_in
+from tests.support.buckets import proxy_to, s3_server
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(lease_module, "PAUSE_SECONDS", 0.3)
+
+
+@pytest.fixture
+async def server(tmp_path):
+    async with s3_server(tmp_path) as serving:
+        yield serving
+
+
+@pytest.fixture(params=[True, False], ids=["heeds conditions", "ignores conditions"])
+async def bucket(request, server):
+    async with proxy_to(server, conditions=request.param) as proxy:
+        bucket = server.bucket("archive", proxy.url)
+        bucket.heeds = request.param
+        yield bucket
+
+
+async def held(bucket, folder, seconds: float = 0.0) -> Lease:
+    """A lease that somebody on another machine takes."""
+    lease = Lease(bucket, "backup", folder)
+    lease._entry["host"] = str(folder)
+    if seconds:
+        lease._seconds = seconds
+    await asyncio.to_thread(lease.__enter__)
+    return lease
+
+
+async def ended(lease) -> None:
+    await asyncio.to_thread(lease.__exit__)
+
+
+async def test_a_second_run_is_refused_and_told_who_holds_it(bucket, tmp_path):
+    first = await held(bucket, tmp_path / "a")
+    assert first.conditional is bucket.heeds
+    with pytest.raises(ArchiveLockedError, match=r"held by `backup` \(process \d+ on .*/a, since 2"):
+        await held(bucket, tmp_path / "b")
+    assert (await asyncio.to_thread(holder_in, bucket))["host"] == str(tmp_path / "a")
+    await ended(first)
+    assert await asyncio.to_thread(holder_in, bucket) is None
+    await ended(await held(bucket, tmp_path / "b"))
+
+
+async def test_of_many_at_once_at_most_one_gets_it(bucket, tmp_path):
+    got, together = [], threading.Barrier(6)
+
+    def run(number: int) -> None:
+        lease = Lease(bucket, "backup", tmp_path / str(number))
+        lease._entry["host"] = str(number)
+        together.wait()
+        try:
+            lease.__enter__()
+        except ArchiveLockedError:
+            return
+        got.append(lease)
+
+    await asyncio.gather(*(asyncio.to_thread(run, number) for number in range(6)))
+    assert len(got) == 1 if bucket.heeds else len(got) <= 1
+    for lease in got:
+        lease.guard()
+        await ended(lease)
+
+
+async def test_one_that_has_run_out_is_taken_over_and_its_holder_stops(bucket, tmp_path):
+    first = await held(bucket, tmp_path / "a", seconds=4)
+    first._ending.set()  # it stalls: nothing renews it
+    with pytest.raises(ArchiveLockedError):
+        await held(bucket, tmp_path / "b", seconds=4)
+    await asyncio.sleep(5.2)
+    second = await held(bucket, tmp_path / "b", seconds=4)
+    with pytest.raises(ArchiveLockedError, match="was taken over"):
+        await asyncio.to_thread(first.guard)
+    second.guard()
+    await ended(first)
+    assert (await asyncio.to_thread(holder_in, bucket))["host"] == str(tmp_path / "b"), "not released by the first"
+    await ended(second)
+
+
+async def test_a_holder_that_works_for_long_keeps_it(bucket, tmp_path):
+    first = await held(bucket, tmp_path / "a", seconds=3)
+    await asyncio.sleep(4.5)
+    with pytest.raises(ArchiveLockedError):
+        await held(bucket, tmp_path / "b", seconds=3)
+    await asyncio.to_thread(first.guard)
+    await ended(first)
+
+
+async def test_one_left_behind_in_the_same_folder_is_taken_at_once(bucket, tmp_path):
+    first = await held(bucket, tmp_path / "a")
+    first._ending.set()
+    began = time.monotonic()
+    second = await held(bucket, tmp_path / "a")
+    assert time.monotonic() - began < 5
+    await ended(second)
+
+
+async def test_a_lost_answer_is_no_other_run(server, tmp_path):
+    lost = []
+
+    def fault(_proxy, request) -> str:
+        if request.method == "PUT" and request.path.endswith("/lock") and len(lost) < 1:
+            lost.append(request)
+            return "lose"
+        return ""
+
+    async with proxy_to(server, fault) as proxy:
+        lease = await held(server.bucket("archive", proxy.url), tmp_path)
+        lease.guard()
+        assert lost
+        await ended(lease)
+
+
+async def test_the_lock_is_text_that_people_can_read(bucket, server, tmp_path):
+    lease = await held(bucket, tmp_path)
+    text = json.loads((server.folder / "archive" / "lock").read_bytes())
+    assert {"command", "pid", "host", "since", "renewed"} <= text.keys()
+    await ended(lease)
