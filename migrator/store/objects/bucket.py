@@ -177,9 +177,29 @@ class Bucket:
             raise NoConditionError from None
 
     def put_stream(self, path: str, chunks: Iterator[bytes]) -> None:
-        """Write a large object in parts. If the iterator raises, the parts are given up, and its error is raised."""
+        """Write a large object in parts. If the iterator raises, the parts are given up, and its error is raised.
+
+        Where the answer to its completion is lost, obstore repeats that, and the store doesn't know the parts any more:
+        then the object itself says whether it is complete.
+        """
+        sent = 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal sent
+            for chunk in chunks:
+                sent += len(chunk)
+                yield chunk
+
         with self._errors():
-            self._store.put(path, chunks, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+            try:
+                self._store.put(
+                    path, counted(), use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+                )
+            except FileNotFoundError as error:
+                if "NoSuchUpload" not in str(error):
+                    raise
+                if self.size(path) != sent:
+                    raise StorageError(f"{self.name}: {path} was sent, and is not there as it should be") from error
 
     def put_file(self, path: str, file: Path) -> None:
         """Write an object with the content of a file."""

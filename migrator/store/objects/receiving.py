@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from migrator.errors import StorageError
 from migrator.model import Blob
 from migrator.store.layout import INCOMING, blob_name, new_incoming_name
 from migrator.store.objects.bucket import PART_BYTES, Bucket
@@ -180,8 +181,10 @@ class StoringObjects(Storing):
         path, to = f"{INCOMING}/{received.content!s}", blob_name(blob.sha256)
         if blob.sha256 not in self._untrusted and bucket.size(to) == blob.size:
             bucket.remove([path])
-        elif bucket.size(path) == blob.size:  # else it has got its name before, if this is repeated
+        elif bucket.size(path) == blob.size:
             bucket.move(path, to, blob.size)
+        elif bucket.size(to) != blob.size:  # else it has got its name before, if this is repeated
+            raise StorageError(f"{bucket.name}: {path} was sent, and is not there as it should be")
 
     @override
     def rename(self) -> None:
