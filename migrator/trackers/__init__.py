@@ -20,6 +20,7 @@ __all__ = ["TRACKERS", "Adapter", "adapter"]
 
 TRACKERS: dict[str, str] = {
     "issuetrak": "migrator.trackers.issuetrak",
+    "kiwi": "migrator.trackers.kiwi",
     "redmine": "migrator.trackers.redmine",
     "squash": "migrator.trackers.squash",
     "targetprocess": "migrator.trackers.targetprocess",
