@@ -79,7 +79,7 @@ class Kiwi:
         """Upload a file to a test case by the form for people, which takes larger ones."""
         async with self._session.get(f"{self.url}/accounts/login/"):
             token = next(cookie.value for cookie in self._session.cookie_jar if cookie.key == "csrftoken")
-        form = aiohttp.FormData({"csrfmiddlewaretoken": token, "next": "/"})
+        form = aiohttp.FormData({"csrfmiddlewaretoken": token, "next": "/"}, quote_fields=False)
         form.add_field("attachment_file", io.BytesIO(content), filename=name, content_type="application/octet-stream")
         address = f"{self.url}/attachments/add-for/testcases/testcase/{number}/"
         async with self._session.post(

@@ -15,7 +15,7 @@ from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.trackers import adapter
 from migrator.trackers.kiwi import ADAPTER, KiwiSource, KiwiTarget, Options
 from migrator.trackers.kiwi.api import result_in
-from migrator.trackers.kiwi.client import MAX_REQUEST_FILE_BYTES, attachment_in
+from migrator.trackers.kiwi.client import MAX_NAME_CHARACTERS, MAX_REQUEST_FILE_BYTES, attachment_in
 from migrator.wire.client import HttpClient
 from tests.contract import SAMPLES, Bytes, Expected, MemorySink, nowhere
 from tests.contract.source import BoundSource, SourceContract, crawl
@@ -107,7 +107,6 @@ class TestKiwiTarget(TargetContract):
             gone=Attachment("99999999", entity, "gone.txt"),
             refused=lambda: KiwiTarget(client(either, "wrong"), options),
             unreachable=lambda: KiwiTarget(client(either, url=nowhere()), options),
-            limits_names=False,  # the limit is that of a test case with a number of eight digits
             refused_drafts=(Draft("setup.exe", "", "", 1), Draft("a.exe.txt", "", "", 1)),
         )
 
@@ -124,6 +123,14 @@ class TestKiwiTarget(TargetContract):
         for name in names:
             await send(bound, name, b"x")
         assert sorted(truth[0] for truth in await arrivals(bound, before)) == names
+
+    @pytest.mark.parametrize("letter", ["n", "ä", "日"])
+    async def test_name_of_the_greatest_length_arrives(self, bound, letter):
+        """Each digit of the entity's number takes a character."""
+        before = await bound.files_of(bound.entity)
+        name = letter * (MAX_NAME_CHARACTERS + 1 - len(bound.entity.id) - 4) + ".txt"
+        await send(bound, name, b"x")
+        assert [truth[0] for truth in await arrivals(bound, before)] == [name]
 
     async def test_two_files_with_equal_names_are_both_kept(self, bound):
         """The second one under a name that Kiwi makes."""
@@ -168,7 +175,7 @@ async def test_more_than_a_request_may_hold_is_refused_as_too_large(either):
     assert not isinstance(caught.value, errors.OutcomeUnknownError)
 
 
-async def test_a_file_is_compared_with_its_announced_length_and_may_be_any_text(either):
+async def test_a_file_called_a_text_may_be_anything(either):
     """Kiwi calls every file a text: a picture that is one is a file all the same."""
     target, plan = await target_on(either)
     await either.attach(*plan, "picture.png", b"no picture")

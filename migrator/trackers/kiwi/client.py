@@ -33,13 +33,16 @@ _TAGS = (
 REFUSED_WORDS = (*(f"<{tag}".encode() for tag in _TAGS.split()), b"onload=")
 """What no file may contain (kiwi_attachments/validators.py). `<rt` is short enough to be in a large file by chance."""
 
-# The path of a file has 100 characters, of which the folder of a test case takes 32 and its number. Kiwi cuts longer
-# names; 60 characters fit for numbers of up to eight digits.
+MAX_NAME_CHARACTERS = 67
+"""The path of a file has at most 100 characters, of which the folder of a test case takes 32 and its number.
+
+So this is the limit for numbers of one digit. Kiwi cuts what is too long for a larger number, and keeps the extension.
+"""
 CAPABILITIES = Capabilities(
     streams=KINDS,
     kinds=KINDS,
     max_connections=8,
-    max_name_bytes=4 * 60,
+    max_name_bytes=4 * MAX_NAME_CHARACTERS,
     name_encoding="utf-32-le",
     reports_size=False,
     sets_description=False,
