@@ -54,8 +54,8 @@ class JsonRpcAuth:
         if any(word in message.lower() for word in _REFUSALS) or status in {401, 403}:
             raise AuthError(f"{self._method}: the tracker refused username and password")
         if status != 200 or not isinstance(session, str) or not (session.isascii() and session.isalnum()):
-            reason = f", {' '.join(message.split())[:200]}" if message else ""
-            raise RetriableError(f"{self._method}: no session in the answer (status {status}{reason})")
+            reason = " ".join(message.split())[:200] or "is `url` right?"
+            raise RetriableError(f"{self._method}: no session in the answer (status {status}): {reason}")
         self._session = session
         return True
 

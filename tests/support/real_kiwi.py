@@ -31,18 +31,25 @@ class Kiwi:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
-        session = await self.call("Auth.login", self.user, self.password)
-        self._session.cookie_jar.update_cookies({"sessionid": session})
+        await self._log_in()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
+    async def _log_in(self) -> None:
+        session = await self.call("Auth.login", self.user, self.password)
+        self._session.cookie_jar.update_cookies({"sessionid": session})
+
     async def answer(self, method: str, *params: Any) -> dict[str, Any]:
         call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         data, headers = io.BytesIO(json.dumps(call).encode()), {"Content-Type": "application/json"}
         async with self._session.post(f"{self.url}/json-rpc/", data=data, headers=headers) as response:
-            return await response.json()
+            answer = await response.json()
+        if response.status == 403 and method != "Auth.login":  # the session has ended
+            await self._log_in()
+            return await self.answer(method, *params)
+        return answer
 
     async def call(self, method: str, *params: Any) -> Any:
         answer = await self.answer(method, *params)

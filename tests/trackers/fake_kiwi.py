@@ -40,7 +40,8 @@ class RpcError(Exception):
 class FakeKiwi:
     """`forbidden` are methods that the account may not call. `keeps_deleted`: a deletion succeeds and does nothing.
 
-    `broken` are errors that the next calls of a method end with, after it has done its work.
+    `locked`: as many requests find the database locked. `broken` are errors that the next calls of a method end with,
+    after it has done its work.
     """
 
     url: str = ""
@@ -51,6 +52,7 @@ class FakeKiwi:
     forbidden: set[str] = field(default_factory=set)
     broken: dict[str, list[str]] = field(default_factory=dict)
     keeps_deleted: bool = False
+    locked: int = 0
     counts: Callable[[int], Any] = int
     calls: Counter[str] = field(default_factory=Counter)
     products: list[str] = field(default_factory=lambda: ["Demo & more"])
@@ -82,6 +84,9 @@ class FakeKiwi:
         return web.Response(body=content, content_type="text/plain")
 
     async def rpc(self, request: web.Request) -> web.Response:
+        if self.locked:
+            self.locked -= 1
+            return web.Response(status=302, headers={"Location": "/init-db/"})
         assert request.headers["Content-Type"].partition(";")[0] == "application/json"
         assert request.content_length is not None, "chunked uploads are not for every proxy"
         body = await request.read()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from migrator import errors
+from migrator.layers.retry import RetryingTarget
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.trackers import adapter
 from migrator.trackers.kiwi import ADAPTER, KiwiSource, KiwiTarget, Options
@@ -22,6 +23,7 @@ from tests.contract.source import BoundSource, SourceContract, crawl
 from tests.contract.target import NASTY, BoundTarget, TargetContract, arrivals, send, sha256
 from tests.support import real_kiwi
 from tests.support.opened import closed_later
+from tests.support.parts import PATIENCE
 from tests.support.real_kiwi import Kiwi
 from tests.trackers.fake_kiwi import PASSWORD, USER, FakeKiwi
 
@@ -115,6 +117,7 @@ class TestKiwiTarget(TargetContract):
         names = ["notes.txt", "Änderung_日本.txt", "two-words.1.tar.gz"]
         assert [bound.target.legal_name(name) for name in names] == names
         assert bound.target.legal_name("two words (1).tar.gz") == "two_words__1_.tar.gz"
+        assert bound.target.legal_name("A\u0308 decomposed.txt") == "Ä_decomposed.txt"
 
     async def test_legal_names_arrive_exactly(self, bound):
         """Each once, and without the one that Kiwi refuses."""
@@ -231,6 +234,18 @@ async def test_a_deletion_that_did_nothing_is_not_believed(fake, kiwi):
     assert not isinstance(caught.value, errors.GoneError)
 
 
+async def test_a_locked_database_is_a_passing_fault(fake, kiwi):
+    """Kiwi redirects to the page that makes a database; nothing was done, so the request is simply repeated."""
+    target, plan = await target_on(kiwi)
+    patient = RetryingTarget(target, PATIENCE)
+    assert await patient.find_attachments(plan) == ()
+    fake.locked = 2
+    assert await patient.find_attachments(plan) == ()
+    fake.locked = 2
+    await patient.upload(plan, Draft("x.txt", "", "", 1), Bytes(b"x"))
+    assert len(await kiwi.listed(*plan)) == 1
+
+
 async def test_an_error_behind_an_upload_leaves_its_fate_unknown(fake, kiwi):
     """Kiwi may have kept the file, so it is looked for before it is sent again."""
     target, plan = await target_on(kiwi)
@@ -260,6 +275,16 @@ async def test_a_gap_in_the_numbers_ends_nothing(fake, kiwi):
     last = await kiwi.case("behind the gap")
     done = await crawl(closed_later(KiwiSource(client(kiwi), Options(page_size=2))))
     assert {ref.id for ref in done.entities} == {first, last}
+
+
+async def test_only_the_product_of_the_options_is_read(fake, kiwi):
+    wanted = [EntityRef(CASE, await kiwi.case("mine")), EntityRef(PLAN, await kiwi.plan("mine"))]
+    async with Kiwi(fake.url, USER, PASSWORD) as other:
+        await other.case("of another product")
+        await other.plan("of another product")
+    name = (await kiwi.product())["name"]
+    done = await crawl(closed_later(KiwiSource(client(kiwi), Options(product=name))))
+    assert done.entities == set(wanted)
 
 
 async def test_fewer_test_cases_than_kiwi_counts_are_no_listing(fake, kiwi):

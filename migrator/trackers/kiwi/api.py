@@ -32,6 +32,8 @@ OWNER_PARAMETERS = {"TestCase": "case_id", "TestPlan": "plan_id"}
 _INTERNAL = -32603
 """The code of whatever went wrong inside of a method; the other codes mean that the call itself is wrong."""
 _TOO_LARGE = "DATA_UPLOAD_MAX_MEMORY_SIZE"
+_NO_DATABASE = "/init-db/"
+"""Where Kiwi redirects every request while its database is locked or away, before it looks at the request."""
 _REFUSED_FIELD = "{'"
 """The message of a refused value is a dictionary, as Python writes it: the field, and the reasons."""
 
@@ -84,21 +86,29 @@ class Api:
 
     async def _answer(self, request: Request, *, once: bool = False) -> Any:
         """The answer to a request; after a 403 because the session has ended, log in and send it once more."""
-        send = self._http.write if once else self._http.send
         session = self._http.lend()
         try:
-            return (await send(request)).json()
+            return await self._sent(request, once=once)
         except ForbiddenError:
             if await self._is_logged_in() or await self._http.renewed(session, files=False) is None:
                 raise
-        return (await send(request)).json()
+        return await self._sent(request, once=once)
 
     async def _is_logged_in(self) -> bool:
         try:
-            await self._http.send(_request(_call("KiwiTCMS.version", [])))
+            await self._sent(_request(_call("KiwiTCMS.version", [])))
         except ForbiddenError:
             return False
         return True
+
+    async def _sent(self, request: Request, *, once: bool = False) -> Any:
+        """The answer to one request. `RetriableError` while the database is away; then nothing was carried out."""
+        try:
+            return (await (self._http.write if once else self._http.send)(request)).json()
+        except RejectedError as error:
+            if _NO_DATABASE not in str(error):
+                raise
+            raise RetriableError(f"Kiwi has no connection to its database, or can't use it ({error})") from None
 
 
 class _FileCall(Body):
