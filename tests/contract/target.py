@@ -214,6 +214,18 @@ class TargetContract(TargetReadContract):
         await send(bound, "nothing.txt", b"")
         assert await arrivals(bound, before) == [("nothing.txt", 0, sha256(b""), "")]
 
+    async def test_exactly_the_refused_words_of_the_capabilities_are_refused(self, bound):
+        before = await bound.files_of(bound.entity)
+        words = bound.target.capabilities.refused_words
+        for word in words:
+            with pytest.raises(errors.RejectedError) as caught:
+                await send(bound, "refused.bin", b"\0\xff" + word.upper() + b"\xff")
+            assert not isinstance(caught.value, errors.OutcomeUnknownError), word
+        assert await arrivals(bound, before) == []
+        page = b"<p>a paragraph</p> <b" if words else b"<html><script>onload=1</script></html>"
+        await send(bound, "page.txt", page)
+        assert [truth[:2] for truth in await arrivals(bound, before)] == [("page.txt", len(page))]
+
     async def test_two_files_with_equal_names_are_both_kept(self, bound):
         before = await bound.files_of(bound.entity)
         first = await send(bound, "twin.txt", b"first")

@@ -214,7 +214,7 @@ async def test_a_missing_permission_logs_in_no_further_time(fake, kiwi):
     source = closed_later(KiwiSource(client(kiwi), Options()))
     fake.forbidden = {"TestCase.filter"}
     for _ in range(3):
-        with pytest.raises(errors.ForbiddenError):
+        with pytest.raises(errors.ForbiddenError, match="no permission"):
             await source.read(CASE, None)
     assert source._http._session.logins == 1
 

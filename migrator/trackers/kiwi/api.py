@@ -89,9 +89,9 @@ class Api:
         session = self._http.lend()
         try:
             return await self._sent(request, once=once)
-        except ForbiddenError:
+        except ForbiddenError as error:
             if await self._is_logged_in() or await self._http.renewed(session, files=False) is None:
-                raise
+                raise ForbiddenError(f"this account has no permission for it: {error}", status=403) from None
         return await self._sent(request, once=once)
 
     async def _is_logged_in(self) -> bool:

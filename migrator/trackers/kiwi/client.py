@@ -57,7 +57,7 @@ CAPABILITIES = Capabilities(
 class Options:
     """[source.options] and [target.options].
 
-    product          source: number or name of a product; only its test cases and plans are read
+    product          number or name of a product: only its test cases and plans are read, or proposed by `map`
     page_size        source: test cases or plans on a page, by the distance of their numbers
     max_bytes        target: the largest file that the server accepts; left out: as much as one that is configured as
                      shipped does (1,965,312); 0 if unknown

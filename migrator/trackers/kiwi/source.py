@@ -32,7 +32,7 @@ class KiwiSource(Kiwi, Source):
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         super().__init__(http, options)
-        self._product = NameLookup("source.options.product", options.product, self.products)
+        self._product = NameLookup("options.product", options.product, self.products)
 
     @override
     async def oddities(self) -> tuple[str, ...]:
