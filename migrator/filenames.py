@@ -127,7 +127,7 @@ def name_at_target(
     stem, ext = split_extension(name)
     number = 2
     while name in taken:
-        name = _with_ending(stem, f" ({number}){ext}", limit, encoding)
+        name = legal_name(_with_ending(stem, f" ({number}){ext}", limit, encoding))
         number += 1
     return name
 

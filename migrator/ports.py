@@ -44,6 +44,8 @@ class Capabilities:
     fetches_alone       a source can download any file without what it learnt when it listed them, so another process
                         can do it as well
     max_attachment_bytes    the largest file that a target accepts; None if that isn't known
+    refuses_empty       a target refuses files of 0 bytes
+    refused_words       bytes in lower case; a target refuses a file that contains one of them, in either case
     """
 
     streams: tuple[str, ...]
@@ -62,12 +64,16 @@ class Capabilities:
     deletes: bool = False
     fetches_alone: bool = True
     max_attachment_bytes: int | None = None
+    refuses_empty: bool = False
+    refused_words: tuple[bytes, ...] = ()
 
     def refuses(self, draft: Draft) -> str | None:
         """Why a file is known to exceed a limit of the target; None if it isn't."""
         limit = self.max_attachment_bytes
         if limit is not None and draft.size > limit:
             return f"too large: {draft.size} bytes; this target takes at most {limit}"
+        if self.refuses_empty and not draft.size:
+            return "empty: this target takes no file of 0 bytes"
         return None
 
 

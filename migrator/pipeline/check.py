@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from typing_extensions import override
+
 from migrator.errors import ConfigError, ItemFailedError, RejectedError
 from migrator.mapping import read_rows
 from migrator.model import Attachment, Page
@@ -166,7 +168,7 @@ async def _find_kinds(source: Source, wanted: Sequence[str], pages: _FirstPages)
 
 
 async def _download_one(source: Source) -> Result:
-    """Download the smallest file on the first pages."""
+    """Download the smallest file on the first pages, or one without a listed size, as far as MAX_DOWNLOAD_BYTES."""
     count = 0
     for stream in source.capabilities.streams:
         files = await _first_files(source, stream)
@@ -176,9 +178,28 @@ async def _download_one(source: Source) -> Result:
             smallest = min(small, key=lambda file: file.size or 0)
             await source.download(smallest, HashSink())
             return Result(f"{smallest.name!r} of {smallest.owner}, {smallest.size} bytes")
+        if unsized := next((file for file in files if file.size is None), None):
+            sink = _LimitedSink()
+            with suppress(_EnoughError):
+                await source.download(unsized, sink)
+            return Result(f"{unsized.name!r} of {unsized.owner}, {sink.size} bytes")
     if not count:
         return Result("nothing was listed on the first pages, so nothing was tried", odd=True)
     return Result("no small file on the first pages, so no download was tried", odd=True)
+
+
+class _EnoughError(Exception):
+    """So much of a file came that the rest would come, too."""
+
+
+class _LimitedSink(HashSink):
+    """Ends a download by `_EnoughError` once more than MAX_DOWNLOAD_BYTES have come."""
+
+    @override
+    async def write(self, chunk: bytes) -> None:
+        await super().write(chunk)
+        if self.size > MAX_DOWNLOAD_BYTES:
+            raise _EnoughError
 
 
 async def _first_files(source: Source, stream: str) -> list[Attachment]:

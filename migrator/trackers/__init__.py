@@ -33,6 +33,7 @@ ENTRY_POINTS = "migrator.trackers"
 
 TRACKERS: dict[str, str] = {
     "issuetrak": "migrator.trackers.issuetrak",
+    "kiwi": "migrator.trackers.kiwi",
     "redmine": "migrator.trackers.redmine",
     "squash": "migrator.trackers.squash",
     "targetprocess": "migrator.trackers.targetprocess",

@@ -7,6 +7,7 @@ from migrator.wire.client import HttpClient
 from migrator.wire.content_coding import DECODABLE, ContentDecoder, may_be_encoded
 from migrator.wire.handover import BorrowingSigner, Lender, LentSession, SharedRateLimiter
 from migrator.wire.json_codec import read_json, written_json
+from migrator.wire.json_rpc_auth import JsonRpcAuth
 from migrator.wire.rate import RateLimiter
 from migrator.wire.reach import Reach
 from migrator.wire.reading import CHUNK_BYTES
@@ -33,6 +34,7 @@ __all__ = [
     "HeaderAuth",
     "HmacAuth",
     "HttpClient",
+    "JsonRpcAuth",
     "Lender",
     "LentSession",
     "MultipartBody",

@@ -21,8 +21,8 @@ from yarl import URL
 
 from migrator.errors import AuthError, ConfigError, RetriableError
 
-PostForm = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, bytes]]]
-"""Posts an unsigned form to a path of the tracker; returns status and body."""
+PostForm = Callable[[str, Mapping[str, str] | bytes], Awaitable[tuple[int, bytes]]]
+"""Posts an unsigned form, or a JSON document as bytes, to a path of the tracker; returns status and body."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,14 +78,18 @@ class Exchange:
                 self._limiter.release()
         raise hop.judged(errors.RejectedError(f"{hop.subject}: more than {MAX_HOPS} redirects"))
 
-    async def post_form(self, path: str, form: Mapping[str, str]) -> tuple[int, bytes]:
-        """Post a login form; returns status and body. It is posted again where a load balancer first sets a cookie."""
-        subject, encoded = f"POST {path}", urlencode(form).encode()
+    async def post_form(self, path: str, form: Mapping[str, str] | bytes) -> tuple[int, bytes]:
+        """Post a login form, or JSON if it is bytes; returns status and body.
+
+        It is posted again where a load balancer first sets a cookie.
+        """
+        is_json = isinstance(form, bytes)
+        subject, encoded = f"POST {path}", form if isinstance(form, bytes) else urlencode(form).encode()
         hop, status, body = Hop(self._address(path), {}, subject), 0, b""
         for _ in range(MAX_HOPS):
             try:
                 await self._pacer.acquire()
-                headers = {"Content-Type": "application/x-www-form-urlencoded"}
+                headers = {"Content-Type": "application/json" if is_json else "application/x-www-form-urlencoded"}
                 if self._redirects.cookies.any:
                     headers["Cookie"] = self._redirects.cookies.added_to("", hop.url)
                 outgoing = OutgoingRequest("POST", hop.url, headers, encoded)

@@ -204,10 +204,27 @@ class TargetContract(TargetReadContract):
         remote = next(f for f in await bound.target.find_attachments(bound.entity) if f.name == "picture.png")
         assert remote.media_type in {"", "image/png"}
 
-    async def test_empty_file_arrives(self, bound):
+    async def test_empty_file_arrives_or_is_refused_as_declared(self, bound):
         before = await bound.files_of(bound.entity)
+        if bound.target.capabilities.refuses_empty:
+            with pytest.raises(errors.RejectedError):
+                await send(bound, "nothing.txt", b"")
+            assert await arrivals(bound, before) == []
+            return
         await send(bound, "nothing.txt", b"")
         assert await arrivals(bound, before) == [("nothing.txt", 0, sha256(b""), "")]
+
+    async def test_exactly_the_refused_words_of_the_capabilities_are_refused(self, bound):
+        before = await bound.files_of(bound.entity)
+        words = bound.target.capabilities.refused_words
+        for word in words:
+            with pytest.raises(errors.RejectedError) as caught:
+                await send(bound, "refused.bin", b"\0\xff" + word.upper() + b"\xff")
+            assert not isinstance(caught.value, errors.OutcomeUnknownError), word
+        assert await arrivals(bound, before) == []
+        page = b"<p>a paragraph</p> <b" if words else b"<html><script>onload=1</script></html>"
+        await send(bound, "page.txt", page)
+        assert [truth[:2] for truth in await arrivals(bound, before)] == [("page.txt", len(page))]
 
     async def test_two_files_with_equal_names_are_both_kept(self, bound):
         before = await bound.files_of(bound.entity)
@@ -293,9 +310,9 @@ class TargetContract(TargetReadContract):
     async def test_the_declared_number_of_concurrent_writes_works(self, bound):
         before = await bound.files_of(bound.entity)
         count = bound.target.capabilities.max_writes
-        await asyncio.gather(*(send(bound, f"file {n}.txt", b"%d" % n) for n in range(count)))
+        await asyncio.gather(*(send(bound, f"file-{n}.txt", b"%d" % n) for n in range(count)))
         assert [t[:3] for t in await arrivals(bound, before)] == sorted(
-            (f"file {n}.txt", len(b"%d" % n), sha256(b"%d" % n)) for n in range(count)
+            (f"file-{n}.txt", len(b"%d" % n), sha256(b"%d" % n)) for n in range(count)
         )
 
     async def test_file_of_the_largest_size_arrives_and_a_larger_one_is_refused(self, bound):
@@ -386,8 +403,8 @@ class TargetContract(TargetReadContract):
         assert await bound.target.find_entity(draft) == made
         assert await bound.target.find_entity(other) == another
         assert await bound.target.find_attachments(made) == ()
-        await bound.target.upload(made, Draft("on it.txt", "text/plain", "", 1), Bytes(b"x"))
-        assert [truth[0] for truth in await bound.files_of(made)] == ["on it.txt"]
+        await bound.target.upload(made, Draft("on-it.txt", "text/plain", "", 1), Bytes(b"x"))
+        assert [truth[0] for truth in await bound.files_of(made)] == ["on-it.txt"]
 
     async def test_another_process_finds_a_created_entity(self, bound):
         if not bound.target.capabilities.creates:

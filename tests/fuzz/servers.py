@@ -1,4 +1,4 @@
-"""Trackers whose answers are made wrong on their way out: any sandbox, and the stand-in for a Redmine.
+"""Trackers whose answers are made wrong on their way out: any sandbox, and the stand-ins for a Redmine and a Kiwi.
 
 Each example has a fresh one, so that an example that failed fails again.
 """
@@ -16,6 +16,7 @@ from migrator.sandbox import SANDBOXES
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.world.model import World
 from tests.fuzz.mutations import Change, changed
+from tests.trackers.fake_kiwi import PASSWORD, USER, FakeKiwi
 from tests.trackers.fake_redmine import KEY, FakeRedmine
 from tests.trackers.fake_redmine_beside import Space
 
@@ -97,6 +98,18 @@ class WrongRedmine(FakeRedmine):
         return await self.plan.answer(request, super()._answer)
 
 
+class WrongKiwi(FakeKiwi):
+    """The same for the stand-in for a Kiwi TCMS."""
+
+    plan: Plan
+
+    async def rpc(self, request: web.Request) -> web.StreamResponse:
+        return await self.plan.answer(request, super().rpc)
+
+    async def download(self, request: web.Request) -> web.StreamResponse:
+        return await self.plan.answer(request, super().download)
+
+
 @dataclass(frozen=True)
 class Running:
     """Where it is, and how to log in."""
@@ -116,6 +129,13 @@ async def wrong_tracker(tracker: str, world: World, plan: Plan, **oddities: Any)
         async with fake.running():
             yield Running(fake.url, {"api_key": KEY}, fake)
         return
+    if tracker == "kiwi":
+        kiwi = WrongKiwi()
+        kiwi.plan = plan
+        fill_kiwi(kiwi, world)
+        async with kiwi.running():
+            yield Running(kiwi.url, {"username": USER, "password": PASSWORD}, kiwi)
+        return
     kind = type("Wrong" + SANDBOXES[tracker].__name__, (Wrong, SANDBOXES[tracker]), {"plan": plan})
     async with kind(world, **oddities) as sandbox:
         yield Running(sandbox.url, sandbox.credentials, sandbox)
@@ -128,6 +148,19 @@ def fill(fake: FakeRedmine, world: World) -> None:
         if (owner := world.owner_of(file)) is not None:
             fake.file(issues[owner], file.name, world.content(file), file.description or "", file.media_type)
     fill_beside(fake)
+
+
+def fill_kiwi(fake: FakeKiwi, world: World) -> None:
+    """The files of a world on test cases, and one on a plan."""
+    case = {"product": 1, "category": 71, "priority": 1, "case_status": 1}
+    owners = {
+        entity.id: fake.create("TestCase", {**case, "summary": f"{entity.title}."[-250:]}) for entity in world.entities
+    }
+    for file in world.attachments:
+        if (owner := world.owner_of(file)) is not None:
+            fake.put("TestCase", owners[owner]["id"], file.name, world.content(file))
+    plan = fake.create("TestPlan", {"name": "a plan", "product": 1, "product_version": 51, "type": 1})
+    fake.put("TestPlan", plan["id"], "plan.bin", b"new")
 
 
 def fill_beside(fake: FakeRedmine) -> None:

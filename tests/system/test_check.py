@@ -36,6 +36,18 @@ async def test_an_empty_tracker_is_a_warning_and_not_a_success(tmp_path):
     assert "nothing was listed" in line
 
 
+@pytest.mark.parametrize(("size", "shown"), [(7, "7 bytes"), (40 << 20, "bytes")])
+async def test_a_file_without_a_listed_size_is_downloaded_in_part(size, shown):
+    tracker = MemoryTracker(reports_size=False)
+    tracker.attach(tracker.add("Bug"), "some.bin", bytes(size))
+    checks = {one.check: one for one in (await check_source(MemorySource(tracker), "memory")).checks}
+    assert checks["download"].ok
+    assert checks["download"].warning is None
+    assert shown in checks["download"].detail
+    received = int(checks["download"].detail.rpartition(", ")[2].split()[0])
+    assert received == size or 10 << 20 < received < 11 << 20
+
+
 async def test_a_mapping_without_a_row_is_a_warning(tmp_path, target):
     async with TargetprocessSandbox(WORLD) as source:
         config = configure(tmp_path, source, target)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +50,13 @@ def test_a_changed_name_does_not_collide_with_any_other():
     assert name_at_target("a:b.txt", legal, 255, set()) == "a_b.txt"
     assert name_at_target("a:b.txt", legal, 255, {"a_b.txt"}) == "a_b (2).txt"
     assert name_at_target("a:b.txt", legal, 255, {"a_b.txt", "a_b (2).txt"}) == "a_b (3).txt"
+
+
+def test_the_number_of_a_changed_name_is_made_legal_too():
+    def legal(name: str) -> str:
+        return re.sub("[^a-z0-9_.]", "_", name)
+
+    assert name_at_target("a b.txt", legal, 255, {"a_b.txt"}) == "a_b__2_.txt"
 
 
 def test_long_names_that_differ_only_at_their_end_stay_different():

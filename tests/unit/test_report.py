@@ -294,6 +294,11 @@ def file(id_: str = "7", name: str = "a b/?.txt", locator: str = "") -> Attachme
         ("redmine", file(), "https://x/tp/attachments/download/7/a%20b%2F%3F.txt"),
         ("teampulse", file(locator="AttachmentDownload/39/x\nother"), "https://x/tp/AttachmentDownload/39/x"),
         ("teampulse", file(), ""),
+        (
+            "kiwi",
+            file(locator="uploads/attachments/testcases_testcase/1/a.txt"),
+            "https://x/tp/uploads/attachments/testcases_testcase/1/a.txt",
+        ),
         ("squash", file(), "https://x/tp/api/rest/latest/attachments/7/content"),
         ("issuetrak", file(), ""),  # its API answers to signed requests only, and nothing tells its pages' addresses
     ],

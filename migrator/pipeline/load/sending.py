@@ -19,6 +19,7 @@ from migrator.pipeline.load.arrivals import is_passing
 from migrator.pipeline.load.confirming import Confirmer
 from migrator.pipeline.load.finding import Finder
 from migrator.pipeline.load.outcomes import Outcomes
+from migrator.pipeline.load.refused_words import refused_word_in
 from migrator.pipeline.load.target_state import Accepted, TargetState, is_in_doubt
 from migrator.pipeline.run import RunContext
 from migrator.pipeline.stop import back_off
@@ -94,12 +95,18 @@ class Sender:
         raise errors.OutcomeUnknownError(f"sent {number} times, and not found at the {self._finder.side}: {failure}")
 
     async def _body_of(self, upload: Upload, draft: Draft) -> Body:
-        """The bytes to send; `RejectedError` if they can't be sent."""
+        """The bytes to send; `RejectedError` if they can't be sent.
+
+        A dry run also looks for what the target refuses in any file. In a load the target decides, as another version
+        of it may refuse less.
+        """
         body = await asyncio.to_thread(self._archive.body, upload.blob)
         if body is None:
             raise errors.RejectedError("its blob is damaged or missing; run the backup again")
         if reason := await self._target.refuses(upload.to, draft):
             raise errors.RejectedError(reason)
+        if self._dry_run and (word := await refused_word_in(body, self._target.capabilities.refused_words)):
+            raise errors.RejectedError(f"it contains {word}, which this target refuses in any file")
         return body
 
     async def _intend(self, upload: Upload, draft: Draft, state: TargetState) -> Upload:
