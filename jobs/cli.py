@@ -26,6 +26,7 @@ from migrator.model import RunStatus
 
 COMMANDS = {
     "demo": "the whole job on embedded sandbox trackers",
+    "init": "write a commented configuration to start from",
     "check": "log in, read a page, fetch a file, write nothing; report what will work",
     "backup": "store every attachment of the source in the archive",
     "map": "propose a mapping for a person to review",
@@ -45,6 +46,7 @@ COMMANDS = {
     "verify": "hash every blob again and compare the catalog with the disk",
     "rebuild": "rebuild a lost or damaged catalog from what the archive holds",
     "sandbox": "serve an embedded tracker to rehearse against",
+    "completion": "print the script that lets your shell complete commands",
 }
 
 GLOBAL_OPTIONS = frozenset({"--json", "-q", "--quiet", "-v", "--verbose"})
@@ -114,7 +116,7 @@ def group(ctx: click.Context, /, *, as_json: bool, quiet: bool, verbose: bool, l
 
     Where a command takes ARCHIVE, you can also give the configuration that names it.
 
-    Start with `migrator demo`, then write a configuration (see sample_configs/) and run `migrator check CONFIG`.
+    Start with `migrator demo`, then `migrator init` writes a configuration, and `migrator check CONFIG` tries it.
     """
     if quiet and verbose:
         raise click.UsageError("-q and -v exclude each other")
@@ -186,5 +188,6 @@ def _finish(output: Output, summary: object) -> int:
     if not isinstance(summary, Summary):
         return summary if isinstance(summary, int) else 0
     output.result(summary)
+    output.suggest(summary)
     ended_by = summary.error if isinstance(summary, NightlySummary) else None
     return ended_by.code if ended_by else EXIT_STATUS[summary.status]

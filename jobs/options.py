@@ -18,13 +18,21 @@ from migrator.units import parse_share, parse_size
 
 T = TypeVar("T")
 
-config_argument = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+
+def _given(context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
+    """Keep what the command works on, for the line that says what to run next."""
+    context.obj.given = given
+    return given
 
 
-def _archive(_context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
+config_argument = click.argument("config", type=click.Path(path_type=Path, dir_okay=False), callback=_given)
+
+
+def _archive(context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
     """The folder itself, or the archive that a configuration names."""
     from migrator.config import read_configuration
 
+    context.obj.given = given
     return read_configuration(given).archive if given.is_file() else given
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import copy
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from migrator.errors import StorageError
@@ -57,6 +58,7 @@ class Output:
         self.quiet = False
         self.warnings: list[str] = []
         self.prefix, self.bars = "", True
+        self.given: Path | None = None
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't encode must not end a run
                 stream.reconfigure(errors="backslashreplace")
@@ -100,6 +102,15 @@ class Output:
             from migrator.jobs.text import summary_text
 
             say(summary_text(summary))
+
+    def suggest(self, summary: Summary) -> None:
+        """Write what to run next, for a person; `given` is the configuration or archive of this command."""
+        if self.quiet or self.as_json or LOG_FORMAT.as_json:
+            return
+        from migrator.jobs.next_step import next_step
+
+        if text := next_step(summary, self.given):
+            tell(printable(text), prefix="next: ")
 
     def failed(self, command: str, code: int, message: str) -> int:
         """Write the document of a command that failed; returns the code."""

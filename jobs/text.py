@@ -34,9 +34,11 @@ from migrator.pipeline.summary import (
     Check,
     CheckedSide,
     CheckSummary,
+    CompletionSummary,
     DemoSummary,
     DiffSummary,
     ExportSummary,
+    InitSummary,
     LoadSummary,
     MapSummary,
     MigrateSummary,
@@ -107,6 +109,21 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
             print_nightly(out, summary)
         case DemoSummary():
             _print_demo(out, summary)
+        case InitSummary():
+            _print_init(out, summary)
+        case CompletionSummary():
+            out.print(Text(summary.script))
+
+
+def _print_init(out: Console, summary: InitSummary) -> None:
+    if summary.reference is not None:
+        out.print(Text(summary.reference), end="")
+        return
+    out.print(shown(f"written: {summary.config}"))
+    if summary.variables:
+        out.print("its secrets come from the environment; set these, or name another place in the file:")
+    for variable in summary.variables or ():
+        out.print(f"  export {variable}=...")
 
 
 def _print_backup(out: Console, summary: BackupSummary) -> None:

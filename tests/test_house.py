@@ -75,7 +75,7 @@ HOMES = {
     "markupsafe": ("migrator.pipeline.report.html",),
     "msgspec": ("migrator.wire.json_codec",),
     "multidict": ("migrator.wire.h1.response",),
-    "pydantic": ("migrator.config.settings",),
+    "pydantic": ("migrator.config",),
     "rich": ("migrator.jobs",),
     "sqlite3": ("migrator.store",),
     "sqlite_utils": ("migrator.store",),
@@ -86,7 +86,7 @@ HOMES = {
     "yarl": (
         "migrator.wire.addresses",
         "migrator.wire.auth",
-        "migrator.config.settings",
+        "migrator.config.sections",
         "migrator.wire.cookies",
         "migrator.wire.redirects",
         "migrator.wire.client",

@@ -7,16 +7,17 @@ here (and the other places that .github/CONTRIBUTING.md names).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 from migrator.errors import ConfigError
 from migrator.model import Attachment
 from migrator.ports import Capabilities, Source, Target
+from migrator.trackers.guide import Guide
 from migrator.wire import HttpClient, Signer
 
-__all__ = ["TRACKERS", "Adapter", "adapter"]
+__all__ = ["TRACKERS", "Adapter", "Guide", "adapter"]
 
 TRACKERS: dict[str, str] = {
     "issuetrak": "migrator.trackers.issuetrak",
@@ -35,7 +36,7 @@ class Adapter:
     a frozen dataclass with a default for each field: [source.options] and [target.options]. `capabilities` are those
     that hold with any options; source and target add what depends on options. `listing` lists the entities of a target
     to which files can be added, where `source` would read more than those. `url_of` gives the address at which people
-    fetch an attachment, from the tracker's base URL; empty if unknown.
+    fetch an attachment, from the tracker's base URL; empty if unknown. `guide` is what `migrator init` says about it.
     """
 
     source: Callable[[HttpClient, Any], Source]
@@ -46,6 +47,7 @@ class Adapter:
     capabilities: Capabilities
     url_of: Callable[[str, Attachment], str] = lambda _base, _attachment: ""
     listing: Callable[[HttpClient, Any], Source] | None = None
+    guide: Guide = field(default_factory=Guide)
 
 
 def adapter(name: str) -> Adapter:

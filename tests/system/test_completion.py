@@ -12,7 +12,7 @@ import pytest
 from tests.support.program import ROOT
 
 BASH = shutil.which("bash")
-README_LINE = re.compile(r'`(eval "\$\(_MIGRATOR_COMPLETE=bash_source migrator\)")`')
+README_LINE = re.compile(r'`(eval "\$\(migrator completion bash\)")`')
 COMPLETE = """
 COMP_WORDS=({words} {begun!r}); COMP_CWORD={number}
 compopt() {{ :; }}

@@ -11,7 +11,7 @@ import sys
 import pytest
 from aiohttp import web
 
-from migrator.config.settings import Limits, read_configuration
+from migrator.config import Limits, read_configuration
 from migrator.jobs.output import Output
 from migrator.jobs.wiring import retry_policy, wire_source
 from tests.support.program import run, start
