@@ -164,10 +164,9 @@ def run(arguments: list[str]) -> int:
         summary = group.main(arguments, prog_name="migrator", standalone_mode=False, obj=output)
         return _finish(output, summary)
     except click.ClickException as error:
-        if _logs_as_json(arguments):
-            output.error(error.format_message())
-        else:
-            error.show()
+        output.error(error.format_message())
+        if isinstance(error, click.UsageError) and error.ctx and not _logs_as_json(arguments):
+            output.note(f"{error.ctx.get_usage()}\n{error.ctx.command_path} -h has all options")
         return output.failed(command, error.exit_code, error.format_message())
     except (click.exceptions.Abort, KeyboardInterrupt):
         return output.interrupted(command)

@@ -63,7 +63,7 @@ def require_yes(question: str, *, yes: bool) -> None:
     try:
         click.confirm(question, abort=True, err=True)
     except click.Abort:
-        tell("nothing was deleted", prefix="migrator: ")
+        tell("nothing was deleted")
         raise
 
 

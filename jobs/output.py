@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from migrator.errors import StorageError
-from migrator.jobs.terminal import LOG_FORMAT, json_line, say, tell
+from migrator.jobs.terminal import LOG_FORMAT, coloured, json_line, say, tell
 from migrator.printable import LINES, printable
 from migrator.progress import Progress, Silent
 
@@ -31,8 +32,8 @@ class _LogFormatter(logging.Formatter):
         if LOG_FORMAT.as_json:
             trace = {"traceback": self.formatException(record.exc_info)} if record.exc_info else {}
             return json_line(printable(record.getMessage(), LINES), record.levelname.lower(), record.created, **trace)
-        mark = "warning: " if record.levelno == logging.WARNING else ""
-        return mark + printable(super().format(record), LINES)
+        mark = {logging.WARNING: "warning: ", logging.ERROR: "error: "}.get(record.levelno, "")
+        return coloured(mark) + printable(super().format(record), LINES)
 
 
 class _LogHandler(logging.StreamHandler[TextIO]):
@@ -44,7 +45,8 @@ class _LogHandler(logging.StreamHandler[TextIO]):
         if self.above is None:
             super().emit(record)
         else:
-            self.above(self.format(record))
+            line = self.format(record)  # the bar has colours of its own, and takes plain text
+            self.above(re.sub(r"^\x1b\[\d+m(\w+: )\x1b\[0m", r"\1", line))
 
 
 class Output:
@@ -92,7 +94,7 @@ class Output:
 
     def error(self, text: str) -> None:
         """Write why the command, or a part of it, failed."""
-        tell(printable(self.prefix + text, LINES), "error", "migrator: ")
+        tell(printable(self.prefix + text, LINES), "error", "error: ")
 
     def result(self, summary: Summary) -> None:
         """Write the result of a command."""

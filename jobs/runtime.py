@@ -67,7 +67,7 @@ async def _with_signals(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
         end.daemon = True
         end.start()
         loop.call_later(STOP_SECONDS, task.cancel)
-        tell("stopping; what is in flight is finished first (once more to stop at once)", "warning", "migrator: ")
+        tell("stopping after the current transfers (press Ctrl-C again to quit now)", "warning")
 
     for number in active_signals():
         loop.add_signal_handler(number, stopped, number)

@@ -30,7 +30,7 @@ WORDS = {
     "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
     "less_than_equal": "must be at most {le:g}",
-    "too_short": "must have an item, at least",
+    "too_short": "must have at least one item",
     "literal_error": "must be {expected}",
     "tuple_type": 'must be a list, like ["a", "b"]',
     "dict_type": "must be a section, like [{key}]",

@@ -38,7 +38,7 @@ def assert_one_clear_line(err: str) -> None:
     """One line for people, and no traceback."""
     lines = err.strip().splitlines()
     assert len(lines) == 1, err
-    assert lines[0].startswith("migrator: ")
+    assert lines[0].startswith("error: ")
     assert "Traceback" not in err
     assert len(lines[0]) < 300
 
