@@ -54,6 +54,9 @@ GLOBAL_OPTIONS = frozenset({"--json", "-q", "--quiet", "-v", "--verbose"})
 LOG_FORMAT = "--log-format"
 """Another one, which has a value."""
 
+FOR_EVERY_COMMAND = "Before or after every command: --json, -q, -v and --log-format; see migrator -h."
+"""The last line of a command's help."""
+
 EXIT_STATUS = {
     RunStatus.COMPLETE: 0,
     RunStatus.INCOMPLETE: 3,
@@ -74,6 +77,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"migrator.jobs.commands.{cmd_name}").command
+        command.epilog = FOR_EVERY_COMMAND
         return command
 
     def resolve_command(

@@ -46,6 +46,8 @@ def next_step(summary: Summary, given: Path | None) -> str:
         return ""
     place = shlex.quote(str(given))
     if summary.status is RunStatus.INTERRUPTED:
+        if isinstance(summary, MigrateSummary) and summary.map:
+            return f"look through {summary.map.mapping}, then run: migrator load {place} --dry-run"
         return "run the same command again; what was finished is kept"
     if summary.status is not RunStatus.COMPLETE:
         return _after_trouble(summary, place, given)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import click
 
+from migrator.jobs.places import configuration_for, require_backup
 from migrator.jobs.terminal import tell
 from migrator.model import EntityRef
 from migrator.units import parse_share, parse_size
@@ -20,20 +21,26 @@ T = TypeVar("T")
 
 
 def _given(context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
-    """Keep what the command works on, for the line that says what to run next."""
-    context.obj.given = given
-    return given
+    """The configuration, also where its archive is given. It is kept for the line that says what to run next."""
+    found = configuration_for(given)
+    context.obj.given = found
+    return found
 
 
-config_argument = click.argument("config", type=click.Path(path_type=Path, dir_okay=False), callback=_given)
+config_argument = click.argument("config", type=click.Path(path_type=Path), callback=_given)
+"""CONFIG, or the archive of one that is beside it."""
 
 
 def _archive(context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
-    """The folder itself, or the archive that a configuration names."""
+    """The folder itself, or the archive that a configuration names; the latter must have been written."""
     from migrator.config import read_configuration
 
     context.obj.given = given
-    return read_configuration(given).archive if given.is_file() else given
+    if not given.is_file():
+        return given
+    root = read_configuration(given).archive
+    require_backup(root, given)
+    return root
 
 
 archive_argument = click.argument("archive", type=click.Path(path_type=Path), callback=_archive)

@@ -152,7 +152,7 @@ def read_archive(root: Path, at: str = "") -> Iterator[Catalog]:
 def held_folder(root: Path, command: str, *, create: bool = False, reads: bool = False) -> Iterator[Archive]:
     """The locked archive without its catalog, for callers that inspect or create the catalog first."""
     if not create and not is_archive(root) and not (root / JOURNAL).is_file():
-        raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
+        raise ConfigError(f"{root} is not an archive (no {CATALOG} in it)")
     if reads and not os.access(root, os.W_OK):
         with ArchiveLock(root, command, reads=True):
             yield Archive(root)

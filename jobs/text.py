@@ -192,6 +192,8 @@ def _print_open(out: Console, group: str, entities: tuple[OpenEntity, ...]) -> N
 
 def _print_migrate(out: Console, summary: MigrateSummary) -> None:
     _print_backup(out, summary.backup)
+    if summary.map:
+        _print_map(out, summary.map)
     if isinstance(summary.load, LoadSummary):
         _print_load(out, summary.load)
     print_headline(out, summary)

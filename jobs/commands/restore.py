@@ -10,6 +10,7 @@ import click
 
 from migrator.jobs.options import config_argument, entity_option
 from migrator.jobs.output import Output
+from migrator.jobs.places import require_backup
 from migrator.model import EntityRef
 from migrator.pipeline.summary import RestoreSummary
 
@@ -50,6 +51,7 @@ def command(
     from migrator.jobs.runtime import run_job
 
     configuration = read_configuration(config)
+    require_backup(configuration.archive, config)
     return run_job(lambda stop: run_restore(configuration, output, stop, entities, at=at, dry_run=dry_run))
 
 
