@@ -1,4 +1,7 @@
-"""The line with which a command ends on a terminal: what to run next."""
+"""The line with which a command ends, for a person: what to run next.
+
+`verify` and `rebuild` say in their results what to do about damage.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,6 @@ from migrator.pipeline.summary import (
     RestoreSummary,
     RollbackSummary,
     Summary,
-    VerifySummary,
 )
 
 if TYPE_CHECKING:
@@ -50,20 +52,17 @@ def next_step(summary: Summary, given: Path | None) -> str:
             return f"look through {summary.map.mapping}, then run: migrator load {place} --dry-run"
         return "run the same command again; what was finished is kept"
     if summary.status is not RunStatus.COMPLETE:
-        return _after_trouble(summary, place, given)
+        return _after_trouble(summary, place)
     if getattr(summary, "dry_run", None):
         return "the same command without --dry-run"
     return _after_success(summary, place, given)
 
 
-def _after_trouble(summary: Summary, place: str, given: Path) -> str:
+def _after_trouble(summary: Summary, place: str) -> str:
     if isinstance(summary, RUN_AGAIN):
         return "run the same command again; it tries again what failed"
     if isinstance(summary, CheckSummary):
         return f"correct what is marked FAIL, then run: migrator check {place}"
-    if isinstance(summary, VerifySummary):
-        with_what = place if given.is_file() else "with the configuration of this archive"
-        return f"fetch again what is damaged or missing: migrator backup {with_what}"
     return ""
 
 

@@ -27,6 +27,7 @@ from migrator.jobs.lists import (
     rows_of,
     shown,
 )
+from migrator.jobs.setup_text import print_completion, print_init
 from migrator.jobs.status_text import print_accept, print_status
 from migrator.pipeline.summary import (
     AcceptSummary,
@@ -110,20 +111,9 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
         case DemoSummary():
             _print_demo(out, summary)
         case InitSummary():
-            _print_init(out, summary)
+            print_init(out, summary)
         case CompletionSummary():
-            out.print(Text(summary.script))
-
-
-def _print_init(out: Console, summary: InitSummary) -> None:
-    if summary.reference is not None:
-        out.print(Text(summary.reference), end="")
-        return
-    out.print(shown(f"written: {summary.config}"))
-    if summary.variables:
-        out.print("its secrets come from the environment; set these, or name another place in the file:")
-    for variable in summary.variables or ():
-        out.print(f"  export {variable}=...")
+            print_completion(out, summary)
 
 
 def _print_backup(out: Console, summary: BackupSummary) -> None:
@@ -131,6 +121,8 @@ def _print_backup(out: Console, summary: BackupSummary) -> None:
     failures = print_general_failures(out, summary.failures)
     entities, size = ("entities", str(summary.entities)), ("bytes", human_size(summary.bytes))
     print_table(out, [entities, *rows_of(summary.attachments), size])
+    if summary.taken is not None:
+        out.print(f"by --limit, the files of {summary.taken} of the {summary.entities} entities seen were taken")
     if changes := summary.changes:
         out.print(
             f"against the archive as it was: {', '.join(f'{count} {change}' for change, count in changes.items())}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 
 import pytest
@@ -66,17 +67,6 @@ async def test_after_failures_the_same_command_is_what_is_next(tmp_path, source)
     finished = await run("backup", config)
     assert finished.code == 3
     assert next_in(finished.err) == "run the same command again; it tries again what failed"
-
-
-async def test_a_damaged_archive_is_mended_by_a_backup(tmp_path, source):
-    config = config_of(tmp_path, source)
-    assert (await run("-q", "backup", config)).code == 0
-    blob = next(path for path in (tmp_path / "archive" / "blobs").rglob("*") if path.is_file())
-    blob.chmod(0o600)
-    blob.write_bytes(b"other")
-    finished = await run("verify", config)
-    assert finished.code == 5
-    assert next_in(finished.err) == f"fetch again what is damaged or missing: migrator backup {config}"
 
 
 # Before a backup
@@ -173,3 +163,24 @@ async def test_a_backup_waits_for_a_tracker_that_restarts_and_check_does_not(tmp
     finished = await backup
     await again.stop()
     assert finished.code == 0, finished
+
+
+async def test_a_limit_says_how_many_entities_it_took(tmp_path, source):
+    config = config_of(tmp_path, source)
+    limited = await run("backup", config, "--limit", "2")
+    assert re.search(r"^by --limit, the files of 2 of the \d+ entities seen were taken$", limited.out, re.MULTILINE)
+    assert "--limit" not in (await run("backup", config)).out
+
+
+async def test_a_flag_verifies_content_and_so_does_the_former_spelling(tmp_path, source, target):
+    config = config_of(tmp_path, source, target)
+    assert (await run("-q", "backup", config)).code == 0
+    for words in ("--verify-content",), ("--verify", "content"):
+        document = (await run("--json", "load", config, *words)).document
+        assert document["content"]["same"] == OWNED
+    assert "--verify-content" in (await run("load", "-h")).out
+
+
+async def test_help_of_a_command_names_the_options_of_every_command():
+    shown = (await run("status", "-h")).out
+    assert all(option in shown for option in ("--json", "-q", "-v", "--log-format"))
