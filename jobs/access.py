@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from migrator.config import Configuration, Secrets, SourceSection, TargetSection, credentials
 from migrator.errors import ConfigError
 from migrator.jobs.runtime import OPEN_FILES
+from migrator.layers import Login
 from migrator.store import require_descriptors
 from migrator.trackers import Adapter
 from migrator.wire import OBSOLETE_TLS_VERSIONS, HttpClient, Proxy, Reach, Signer, TlsFiles, Waits
@@ -29,12 +30,16 @@ OUTDATED = (
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How a section's tracker is reached, and by whom; `files` signs downloads that want other credentials."""
+    """How a section's tracker is reached, and by whom; `files` signs downloads that want other credentials.
+
+    `login` explains a login that fails.
+    """
 
     reach: Reach
     signer: Signer
     files: Signer | None
     warnings: list[str]
+    login: Login
     waits: Waits = field(default_factory=Waits)
 
     def client(self) -> HttpClient:
@@ -69,7 +74,9 @@ def access(
         bytes_per_second=limits.bandwidth,
         max_wait=limits.retry_after_max,
     )
-    return Access(reach, parts.signer(keys), files, [*of_tls, *of_proxy, *warnings])
+    name = parts.guide.name or section.tracker
+    login = Login(where, name, section.url, tuple(keys), keys.get("username", ""), proxied=proxy is not None)
+    return Access(reach, parts.signer(keys), files, [*of_tls, *of_proxy, *warnings], login)
 
 
 def _tls(

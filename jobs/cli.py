@@ -26,6 +26,7 @@ from migrator.model import RunStatus
 
 COMMANDS = {
     "demo": "the whole job on embedded sandbox trackers",
+    "init": "write a commented configuration to start from",
     "check": "log in, read a page, fetch a file, write nothing; report what will work",
     "backup": "store every attachment of the source in the archive",
     "map": "propose a mapping for a person to review",
@@ -46,12 +47,16 @@ COMMANDS = {
     "verify": "hash every blob again and compare the catalog with the disk",
     "rebuild": "rebuild a lost or damaged catalog from what the archive holds",
     "sandbox": "serve an embedded tracker to rehearse against",
+    "completion": "print the script that lets your shell complete commands",
 }
 
 GLOBAL_OPTIONS = frozenset({"--json", "-q", "--quiet", "-v", "--verbose"})
 """Options that may stand before or after the command."""
 LOG_FORMAT = "--log-format"
 """Another one, which has a value."""
+
+FOR_EVERY_COMMAND = "Before or after every command: --json, -q, -v and --log-format; see migrator -h."
+"""The last line of a command's help."""
 
 EXIT_STATUS = {
     RunStatus.COMPLETE: 0,
@@ -73,6 +78,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"migrator.jobs.commands.{cmd_name}").command
+        command.epilog = FOR_EVERY_COMMAND
         return command
 
     def resolve_command(
@@ -115,7 +121,7 @@ def group(ctx: click.Context, /, *, as_json: bool, quiet: bool, verbose: bool, l
 
     Where a command takes ARCHIVE, you can also give the configuration that names it.
 
-    Start with `migrator demo`, then write a configuration (see sample_configs/) and run `migrator check CONFIG`.
+    Start with `migrator demo`, then `migrator init` writes a configuration, and `migrator check CONFIG` tries it.
     """
     if quiet and verbose:
         raise click.UsageError("-q and -v exclude each other")
@@ -163,10 +169,9 @@ def run(arguments: list[str]) -> int:
         summary = group.main(arguments, prog_name="migrator", standalone_mode=False, obj=output)
         return _finish(output, summary)
     except click.ClickException as error:
-        if _logs_as_json(arguments):
-            output.error(error.format_message())
-        else:
-            error.show()
+        output.error(error.format_message())
+        if isinstance(error, click.UsageError) and error.ctx and not _logs_as_json(arguments):
+            output.note(f"{error.ctx.get_usage()}\n{error.ctx.command_path} -h has all options")
         return output.failed(command, error.exit_code, error.format_message())
     except (click.exceptions.Abort, KeyboardInterrupt):
         return output.interrupted(command)
@@ -187,5 +192,6 @@ def _finish(output: Output, summary: object) -> int:
     if not isinstance(summary, Summary):
         return summary if isinstance(summary, int) else 0
     output.result(summary)
+    output.suggest(summary)
     ended_by = summary.error if isinstance(summary, NightlySummary) else None
     return ended_by.code if ended_by else EXIT_STATUS[summary.status]

@@ -201,6 +201,6 @@ def _remedies(problems: Sequence[Problem]) -> Iterator[str]:
     if "E03" in codes:
         yield "next: what the archive doesn't know is somebody else's: look at it, and take it away"
     if codes & CATALOG_CODES:
-        yield "next: `migrator rebuild` makes the catalog anew from what the archive holds"
+        yield "next: `migrator rebuild` rebuilds the catalog from what the archive holds"
     if codes & JOURNAL_CODES:
-        yield "next: a backup, load or rebuild writes the manifest anew"
+        yield "next: a backup, load or rebuild rewrites the manifest"

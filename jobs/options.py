@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from migrator.jobs.given import configuration_for, require_backup
 from migrator.jobs.terminal import tell
 from migrator.model import EntityRef
 from migrator.units import parse_share, parse_size
@@ -21,13 +22,30 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-config_argument = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+
+def _given(context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
+    """The configuration, also where its archive is given. It is kept for the line that says what to run next."""
+    found = configuration_for(given)
+    context.obj.given = found
+    return found
 
 
-def _archive(_context: click.Context, _parameter: click.Parameter, given: str) -> Path | ArchivePlace:
-    """The folder itself, what lies at an address, or the archive that a configuration names."""
+config_argument = click.argument("config", type=click.Path(path_type=Path), callback=_given)
+"""CONFIG, or the archive of one that is beside it."""
+
+
+def _archive(context: click.Context, _parameter: click.Parameter, given: str) -> Path | ArchivePlace:
+    """The folder itself, what lies at an address, or the archive that a configuration names; a folder that a
+    configuration names must have been written.
+    """
     from migrator.jobs.place import place_named
 
+    path = Path(given)
+    context.obj.given = path
+    if path.is_file():
+        from migrator.config import read_configuration
+
+        require_backup(read_configuration(path), path)
     return place_named(given)
 
 
@@ -58,7 +76,7 @@ def require_yes(question: str, *, yes: bool) -> None:
     try:
         click.confirm(question, abort=True, err=True)
     except click.Abort:
-        tell("nothing was deleted", prefix="migrator: ")
+        tell("nothing was deleted")
         raise
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import copy
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from migrator.errors import StorageError
-from migrator.jobs.terminal import LOG_FORMAT, json_line, say, tell
+from migrator.jobs.terminal import LOG_FORMAT, coloured, json_line, say, tell
 from migrator.printable import LINES, printable
 from migrator.progress import Progress, Silent
 
@@ -30,8 +32,8 @@ class _LogFormatter(logging.Formatter):
         if LOG_FORMAT.as_json:
             trace = {"traceback": self.formatException(record.exc_info)} if record.exc_info else {}
             return json_line(printable(record.getMessage(), LINES), record.levelname.lower(), record.created, **trace)
-        mark = "warning: " if record.levelno == logging.WARNING else ""
-        return mark + printable(super().format(record), LINES)
+        mark = {logging.WARNING: "warning: ", logging.ERROR: "error: "}.get(record.levelno, "")
+        return coloured(mark) + printable(super().format(record), LINES)
 
 
 class _LogHandler(logging.StreamHandler[TextIO]):
@@ -43,7 +45,8 @@ class _LogHandler(logging.StreamHandler[TextIO]):
         if self.above is None:
             super().emit(record)
         else:
-            self.above(self.format(record))
+            line = self.format(record)  # the bar has colours of its own, and takes plain text
+            self.above(re.sub(r"^\x1b\[\d+m(\w+: )\x1b\[0m", r"\1", line))
 
 
 class Output:
@@ -57,6 +60,7 @@ class Output:
         self.quiet = False
         self.warnings: list[str] = []
         self.prefix, self.bars = "", True
+        self.given: Path | None = None
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't encode must not end a run
                 stream.reconfigure(errors="backslashreplace")
@@ -90,7 +94,7 @@ class Output:
 
     def error(self, text: str) -> None:
         """Write why the command, or a part of it, failed."""
-        tell(printable(self.prefix + text, LINES), "error", "migrator: ")
+        tell(printable(self.prefix + text, LINES), "error", "error: ")
 
     def result(self, summary: Summary) -> None:
         """Write the result of a command."""
@@ -100,6 +104,15 @@ class Output:
             from migrator.jobs.text import summary_text
 
             say(summary_text(summary))
+
+    def suggest(self, summary: Summary) -> None:
+        """Write what to run next, for a person; `given` is the configuration or archive of this command."""
+        if self.quiet or self.as_json or LOG_FORMAT.as_json:
+            return
+        from migrator.jobs.next_step import next_step
+
+        if text := next_step(summary, self.given):
+            tell(printable(text), prefix="next: ")
 
     def failed(self, command: str, code: int, message: str) -> int:
         """Write the document of a command that failed; returns the code."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from migrator.layers import ParanoidSource, RetryingSource, RetryPolicy, VerifiedSource
+from migrator.layers import Login, ParanoidSource, RetryingSource, RetryPolicy, VerifiedSource
 from migrator.ports import Source
 from migrator.trackers import adapter
 from migrator.wire import HttpClient, Reach
@@ -25,8 +25,8 @@ class SourceRecipe:
     downloads: int
     paranoid: bool = False
 
-    def build(self, http: HttpClient, *, answered: bool = False) -> Source:
-        """The source with its layers. `answered`: the tracker is known to answer."""
+    def build(self, http: HttpClient, *, answered: bool = False, login: Login | None = None) -> Source:
+        """The source with its layers. `answered`: the tracker is known to answer. `login` explains a refused one."""
         inner = adapter(self.tracker).source(http, self.options)
         checked = ParanoidSource(VerifiedSource(inner)) if self.paranoid else VerifiedSource(inner)
-        return RetryingSource(checked, self.policy, answered=answered)
+        return RetryingSource(checked, self.policy, answered=answered, login=login)

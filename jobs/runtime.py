@@ -68,7 +68,7 @@ async def _with_signals(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
         end.daemon = True
         end.start()
         loop.call_later(STOP_SECONDS, task.cancel)
-        tell("stopping; what is in flight is finished first (once more to stop at once)", "warning", "migrator: ")
+        tell("stopping after the current transfers (press Ctrl-C again to quit now)", "warning")
 
     for number in active_signals():
         loop.add_signal_handler(number, stopped, number)
@@ -167,7 +167,7 @@ def held_folder(
         return
     root = place
     if not create and not is_archive(root) and not (root / JOURNAL).is_file():
-        raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
+        raise ConfigError(f"{root} is not an archive (no {CATALOG} in it)")
     if reads and not os.access(root, os.W_OK):
         with ArchiveLock(root, command, reads=True):
             yield Archive(root)

@@ -40,11 +40,21 @@ LOG_FORMAT = LogFormat()
 """That of this process. It stands here because a signal handler writes lines, too."""
 
 
+_COLOURS = {"error: ": "31", "warning: ": "33"}
+"""Of the words with which a line begins: red and yellow, as ANSI escape codes have them."""
+
+
 def tell(text: str, level: str = "info", prefix: str = "") -> None:
-    """Write a line to stderr; errors are ignored. `prefix` is for people only."""
-    line = json_line(text, level) if LOG_FORMAT.as_json else prefix + text
+    """Write a line to stderr; errors are ignored. `prefix` is for people only, coloured on a terminal."""
+    line = json_line(text, level) if LOG_FORMAT.as_json else coloured(prefix) + text
     with _ignore_io_errors(sys.stderr):
         print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def coloured(prefix: str) -> str:
+    """`error: ` in red and `warning: ` in yellow, if stderr is a terminal that has colours and NO_COLOR is not set."""
+    code, plain = _COLOURS.get(prefix), os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return prefix if code is None or plain or not sys.stderr.isatty() else f"\x1b[{code}m{prefix}\x1b[0m"
 
 
 def json_line(message: str, level: str, at: float | None = None, **more: str) -> str:

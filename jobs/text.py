@@ -27,6 +27,7 @@ from migrator.jobs.lists import (
     rows_of,
     shown,
 )
+from migrator.jobs.setup_text import print_completion, print_init
 from migrator.jobs.status_text import print_accept, print_status
 from migrator.pipeline.summary import (
     AcceptSummary,
@@ -34,10 +35,12 @@ from migrator.pipeline.summary import (
     Check,
     CheckedSide,
     CheckSummary,
+    CompletionSummary,
     CopySummary,
     DemoSummary,
     DiffSummary,
     ExportSummary,
+    InitSummary,
     LoadSummary,
     MapSummary,
     MigrateSummary,
@@ -110,6 +113,10 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
             print_nightly(out, summary)
         case DemoSummary():
             _print_demo(out, summary)
+        case InitSummary():
+            print_init(out, summary)
+        case CompletionSummary():
+            print_completion(out, summary)
 
 
 def _print_backup(out: Console, summary: BackupSummary) -> None:
@@ -117,6 +124,8 @@ def _print_backup(out: Console, summary: BackupSummary) -> None:
     failures = print_general_failures(out, summary.failures)
     entities, size = ("entities", str(summary.entities)), ("bytes", human_size(summary.bytes))
     print_table(out, [entities, *rows_of(summary.attachments), size])
+    if summary.taken is not None:
+        out.print(f"by --limit, the files of {summary.taken} of the {summary.entities} entities seen were taken")
     if changes := summary.changes:
         out.print(
             f"against the archive as it was: {', '.join(f'{count} {change}' for change, count in changes.items())}"
@@ -178,6 +187,8 @@ def _print_open(out: Console, group: str, entities: tuple[OpenEntity, ...]) -> N
 
 def _print_migrate(out: Console, summary: MigrateSummary) -> None:
     _print_backup(out, summary.backup)
+    if summary.map:
+        _print_map(out, summary.map)
     if isinstance(summary.load, LoadSummary):
         _print_load(out, summary.load)
     print_headline(out, summary)

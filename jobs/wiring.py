@@ -9,7 +9,7 @@ from migrator.config import Configuration, Limits, SourceSection, TargetSection,
 from migrator.errors import ConfigError
 from migrator.jobs.access import access
 from migrator.jobs.recipe import SourceRecipe
-from migrator.layers import DryRunTarget, RestoreTarget, RetryingSource, RetryingTarget, RetryPolicy
+from migrator.layers import MAX_FIRST_RETRIES, DryRunTarget, RestoreTarget, RetryingSource, RetryingTarget, RetryPolicy
 from migrator.mapping import Rows, read_rows
 from migrator.pipeline.stop import back_off
 from migrator.ports import Source, Target
@@ -42,8 +42,10 @@ class WiredSource(Wired[Source]):
     workers: int | Literal["auto"] = field(kw_only=True)
 
 
-def wire_source(configuration: Configuration, *, paranoid: bool = False) -> WiredSource:
+def wire_source(configuration: Configuration, *, paranoid: bool = False, patient: bool = False) -> WiredSource:
     """The source of a configuration; `paranoid`: files of unknown length are downloaded twice.
+
+    `patient`: the first login is tried as often as any request. A tracker that restarts at night costs no backup then.
 
     Looks up secrets and certificates, and does no other I/O; `ConfigError` if that fails.
     """
@@ -52,9 +54,9 @@ def wire_source(configuration: Configuration, *, paranoid: bool = False) -> Wire
     found = access(parts, section, "source", configuration, section.download_auth)
     http, limits = found.client(), configuration.settings.limits
     options = options_of(section.options, parts.options, "source.options")
-    policy = retry_policy(limits, found.waits)
+    policy = retry_policy(limits, found.waits, limits.retries if patient else MAX_FIRST_RETRIES)
     recipe = SourceRecipe(section.tracker, found.reach, options, policy, limits.downloads, paranoid)
-    source = recipe.build(http)
+    source = recipe.build(http, login=found.login)
     require_known_kinds(section.kinds, source.capabilities.kinds, "source.kinds")
     return WiredSource(
         source,
@@ -73,7 +75,7 @@ def wire_target(configuration: Configuration, *, dry_run: bool = False) -> Wired
     parts = adapter(section.tracker)
     found = access(parts, section, "target", configuration, {})
     inner = parts.target(found.client(), options_of(section.options, parts.options, "target.options"))
-    retrying = RetryingTarget(inner, retry_policy(configuration.settings.limits, found.waits))
+    retrying = RetryingTarget(inner, retry_policy(configuration.settings.limits, found.waits), login=found.login)
     return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(section), found.warnings)
 
 
@@ -94,7 +96,7 @@ def wire_restore(configuration: Configuration, *, dry_run: bool = False) -> Wire
     else:
         found = access(parts, source, "source", configuration, source.download_auth)
     inner = RestoreTarget(parts.target(found.client(), options))
-    retrying = RetryingTarget(inner, retry_policy(configuration.settings.limits, found.waits))
+    retrying = RetryingTarget(inner, retry_policy(configuration.settings.limits, found.waits), login=found.login)
     return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(source), found.warnings)
 
 
@@ -112,7 +114,7 @@ def wire_target_listing(configuration: Configuration) -> Wired[Source]:
     options = options_of(section.options, parts.options, "target.options")
     inner = (parts.listing or parts.source)(found.client(), options)
     policy = retry_policy(configuration.settings.limits, found.waits)
-    return Wired(RetryingSource(inner, policy), identity(section), found.warnings)
+    return Wired(RetryingSource(inner, policy, login=found.login), identity(section), found.warnings)
 
 
 def target_section(configuration: Configuration) -> TargetSection:
@@ -134,9 +136,15 @@ def identity(section: SourceSection | TargetSection) -> str:
     return f"{section.tracker} {section.url}"
 
 
-def retry_policy(limits: Limits, waits: Waits | None = None) -> RetryPolicy:
+def retry_policy(limits: Limits, waits: Waits | None = None, first_retries: int = MAX_FIRST_RETRIES) -> RetryPolicy:
     """The retry policy of [limits]. Its total wait allows one of the longest kind after some short ones."""
     max_total_wait = max(RetryPolicy().max_total_wait, limits.retry_after_max + 2 * limits.backoff_max)
     return RetryPolicy(
-        limits.retries, limits.backoff, limits.backoff_max, max_total_wait, sleep=back_off, waits=waits or Waits()
+        limits.retries,
+        limits.backoff,
+        limits.backoff_max,
+        max_total_wait,
+        first_retries=first_retries,
+        sleep=back_off,
+        waits=waits or Waits(),
     )

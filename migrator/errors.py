@@ -98,7 +98,11 @@ class ThrottledError(RetriableError):
 
 
 class ConnectError(RetriableError):
-    """There is no connection: refused, no route, no such host, TLS."""
+    """There is no connection: refused, no route, no such host, TLS. `remedy` is what a person can do about it."""
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class ReadTimeoutError(RetriableError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,7 @@ async def run_backup(
     from migrator.pipeline.backup import BackupSettings, backup, relocate
     from migrator.selection import EVERYTHING, require_known_kinds
 
-    source = wire_source(configuration, paranoid=paranoid)
+    source = wire_source(configuration, paranoid=paranoid, patient=not sys.stderr.isatty())
     for warning in source.warnings:
         output.warn(warning)
     section, limits = configuration.settings.source, configuration.settings.limits

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from migrator.jobs.given import require_backup
 from migrator.jobs.options import config_argument
 from migrator.jobs.output import Output
 from migrator.pipeline.summary import MapSummary
@@ -35,10 +36,12 @@ def command(output: Output, /, *, config: Path) -> MapSummary:
     from migrator.jobs.runtime import cancel_on_stop, run_job
 
     configuration = read_configuration(config)
-    return run_job(lambda stop: cancel_on_stop(_map(configuration, output), stop))
+    require_backup(configuration, config)
+    return run_job(lambda stop: cancel_on_stop(run_map(configuration, output), stop))
 
 
-async def _map(configuration: Configuration, output: Output) -> MapSummary:
+async def run_map(configuration: Configuration, output: Output) -> MapSummary:
+    """Log in to the target, hold the archive, propose rows and write both files."""
     from migrator.jobs.place import place_of
     from migrator.jobs.runtime import failure_recorded, held_archive
     from migrator.jobs.wiring import wire_target_listing

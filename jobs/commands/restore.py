@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from migrator.jobs.given import require_backup
 from migrator.jobs.options import config_argument, entity_option
 from migrator.jobs.output import Output
 from migrator.model import EntityRef
@@ -50,6 +51,7 @@ def command(
     from migrator.jobs.runtime import run_job
 
     configuration = read_configuration(config)
+    require_backup(configuration, config)
     return run_job(lambda stop: run_restore(configuration, output, stop, entities, at=at, dry_run=dry_run))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from migrator.jobs.given import require_backup
 from migrator.jobs.options import config_argument, require_yes, yes_option
 from migrator.jobs.output import Output
 from migrator.pipeline.summary import RollbackSummary
@@ -35,6 +36,7 @@ def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool,
     from migrator.jobs.runtime import run_job
 
     configuration = read_configuration(config)
+    require_backup(configuration, config)
     if not dry_run and not yes:
         _require_consent(configuration, load)
     return run_job(lambda stop: run_rollback(configuration, output, stop, load, dry_run=dry_run))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import click
 
@@ -18,26 +19,44 @@ from migrator.jobs.output import Output
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same tracker.")
 @click.option("--empty", is_flag=True, help="Make entities without attachments: a target to load into.")
+@click.option(
+    "--write",
+    "config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write it into this configuration: a new one, or one that lacks the section.",
+)
 @click.pass_obj
-def command(output: Output, /, *, tracker: str, port: int, entities: int, seed: int, empty: bool) -> int:
+def command(
+    output: Output, /, *, tracker: str, port: int, entities: int, seed: int, empty: bool, config: Path | None
+) -> int:
     """Serve an embedded TRACKER on the loopback interface, with made-up entities and attachments.
 
-    Prints its URL and credentials, and serves until it is stopped. All trackers with the same seed hold the same
-    entities under the same ids, so one can be migrated into another (start that one with --empty).
+    Prints the section of a configuration for it, with credentials: [source], or [target] with --empty. --write FILE
+    writes it into a configuration. Serves until it is stopped. All trackers with the same seed hold the same entities
+    under the same ids, so one can be migrated into another (start that one with --empty).
     """
     from migrator.jobs.runtime import run_job
 
     async def serve(stop: asyncio.Event) -> None:
-        await _serve(output, stop, tracker, port, entities, seed, empty=empty)
+        await _serve(output, stop, tracker, port, entities, seed, empty=empty, config=config)
 
     run_job(serve)
     return 0
 
 
 async def _serve(
-    output: Output, stop: asyncio.Event, tracker: str, port: int, entities: int, seed: int, *, empty: bool
+    output: Output,
+    stop: asyncio.Event,
+    tracker: str,
+    port: int,
+    entities: int,
+    seed: int,
+    *,
+    empty: bool,
+    config: Path | None,
 ) -> None:
     from migrator.errors import ConfigError
+    from migrator.jobs.starting import add_section, section
     from migrator.sandbox import SANDBOXES, World
 
     world = World.generate(entities=entities, seed=seed)
@@ -46,15 +65,17 @@ async def _serve(
         await sandbox.start(port)
     except OSError as error:
         raise ConfigError(f"port {port} can't be used: {error.strerror}") from None
-    document = {"command": "sandbox", "status": "complete", "tracker": tracker, "url": sandbox.url}
-    if output.as_json:
-        click.echo(json.dumps({**document, "auth": sandbox.credentials}))
-    else:
-        click.echo(f'tracker = "{tracker}"\nurl = "{sandbox.url}"')
-        for key, value in sandbox.credentials.items():
-            click.echo(f"{key} = {json.dumps(value)}")
-        output.note("serving until stopped (Ctrl-C)")
+    where = "target" if empty else "source"
+    written = section(where, tracker, sandbox.url, sandbox.credentials)
     try:
+        if config:
+            add_section(config, where, written)
+        if output.as_json:
+            document = {"command": "sandbox", "status": "complete", "tracker": tracker, "url": sandbox.url}
+            click.echo(json.dumps({**document, "auth": sandbox.credentials}))
+        else:
+            click.echo(f"written: {config}" if config else written, nl=bool(config))
+            output.note("serving until stopped (Ctrl-C)")
         await stop.wait()
     finally:
         await sandbox.stop()

@@ -2,29 +2,34 @@
 
 from migrator.config.base import Secret, Secrets, address
 from migrator.config.secrets import credentials, known_secrets, look_up, warning_of_plain_text
-from migrator.config.settings import (
-    Configuration,
+from migrator.config.sections import (
     Limits,
+    MappingSection,
     NightlySection,
     NotifySection,
+    RetentionSection,
+    Settings,
     SourceSection,
     TargetSection,
-    options_of,
-    read_configuration,
-    read_notify,
+    TlsSection,
 )
+from migrator.config.settings import Configuration, options_of, read_configuration, read_notify
 from migrator.config.storage import StorageSection, is_address, local_folder, store_address
 
 __all__ = [
     "Configuration",
     "Limits",
+    "MappingSection",
     "NightlySection",
     "NotifySection",
+    "RetentionSection",
     "Secret",
     "Secrets",
+    "Settings",
     "SourceSection",
     "StorageSection",
     "TargetSection",
+    "TlsSection",
     "address",
     "credentials",
     "is_address",

@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from migrator.config.base import Secret, Secrets
-from migrator.config.settings import Configuration, resolved_path, unknown_key
+from migrator.config.messages import unknown_key
+from migrator.config.settings import Configuration, resolved_path
 from migrator.errors import ConfigError
 
 
@@ -23,7 +24,7 @@ def credentials(
     known = [key for keys in alternatives for key in keys]
     for key in given:
         if key not in known:
-            raise ConfigError(unknown_key("configuration", f"{where}.{key}", known))
+            raise ConfigError(unknown_key(f"{where}.{key}", known))
     if not any(set(keys) == set(given) for keys in alternatives):
         wanted = ", or ".join(" and ".join(keys) for keys in alternatives)
         raise ConfigError(f"configuration: [{where}] needs {wanted}; it has {', '.join(given) or 'nothing'}")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from migrator.config.base import Flag, PathText, Secret, Section, address
+from migrator.config.base import Flag, PathText, Secret, Section, address, example
 
 STORES = ("s3", "gs", "az", "file")
 """Schemes of addresses that name an archive in an object store."""
@@ -34,17 +34,26 @@ def store_address(text: str) -> str:
 
 
 class StorageSection(Section):
-    """[storage]: how an archive in an object store is reached, and the folder of this machine for its catalog.
+    """[storage]: how an archive in an object store is reached. Without keys the cloud's own places count: environment,
+    profile, role of the machine.
 
-    Without keys the cloud's own places count: environment, profile, role of the machine.
+    local           the folder of this machine for the catalog; left out: one below ~/.local/state/migrator
+    endpoint        the address of the store, where it isn't the cloud's own
+    region          its region
+    access_key      the key's name; for az:// the account's
+    secret_key      the key
+    session_token   goes with keys that are valid for a while only
+    allow_http      true: the endpoint may be reached without TLS
     """
 
-    local: PathText | None = None
-    endpoint: Annotated[str, BeforeValidator(address)] | None = None
-    region: str | None = None
-    access_key: Secret | None = None
-    secret_key: Secret | None = None
-    session_token: Secret | None = None
+    local: Annotated[PathText | None, example("catalog")] = None
+    endpoint: Annotated[
+        Annotated[str, BeforeValidator(address)] | None, example("https://s3.eu-central-1.amazonaws.com")
+    ] = None
+    region: Annotated[str | None, example("eu-central-1")] = None
+    access_key: Annotated[Secret | None, example({"env": "AWS_ACCESS_KEY_ID"})] = None
+    secret_key: Annotated[Secret | None, example({"env": "AWS_SECRET_ACCESS_KEY"})] = None
+    session_token: Annotated[Secret | None, example({"env": "AWS_SESSION_TOKEN"})] = None
     allow_http: Flag = False
 
 

@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from migrator import errors
 from migrator.layers.forwarding import SourceWrapper, TargetWrapper
+from migrator.layers.login import Login, explained
 from migrator.layers.verifying_sink import verified_download
 from migrator.model import Attachment, Cursor, Draft, Entity, EntityDraft, EntityRef, Page
 from migrator.ports import Body, Sink, Source, Target
@@ -33,7 +34,7 @@ MaxRetries = Callable[[errors.MigratorError], int]
 """How often a call that ended in this error may be repeated."""
 
 MAX_FIRST_RETRIES = 3
-"""Retries of the first login, because a person is waiting for it."""
+"""Retries of the first login where a person is waiting for it."""
 _MAY_BE_MISTAKEN = (errors.RejectedError, errors.AuthError, errors.LoginPageError, errors.TrackerUnreachableError)
 """Errors that are final, but that a tracker that has answered before may return by mistake once in a while."""
 _MAX_REFUSED_FILES = 10
@@ -47,7 +48,8 @@ class RetryPolicy:
 
     The first wait is about `backoff`, each further one is twice as long, up to `backoff_max`, all with jitter. A
     tracker's Retry-After is obeyed. All waits together are limited by `max_total_wait`; the work itself is not.
-    `login_pages` is how often a login page is retried. `waits` logs the long waits.
+    `login_pages` is how often a login page is retried, `first_retries` how often the first login at most. `waits` logs
+    the long waits.
     """
 
     retries: int = 8
@@ -55,6 +57,7 @@ class RetryPolicy:
     backoff_max: float = 60.0
     max_total_wait: float = 900.0
     login_pages: int = 2
+    first_retries: int = MAX_FIRST_RETRIES
     sleep: Sleep = asyncio.sleep
     waits: Waits = field(default_factory=Waits, compare=False)
 
@@ -101,9 +104,9 @@ class RetryPolicy:
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
     async def call_briefly(self, call: Callable[[], Awaitable[str]]) -> str:
-        """`call` for the first login: only a few retries, and any failure is `TrackerUnreachableError`."""
+        """`call` for the first login: few retries, and any failure of an item is `TrackerUnreachableError`."""
         try:
-            return await replace(self, retries=min(self.retries, MAX_FIRST_RETRIES)).call(call)
+            return await replace(self, retries=min(self.retries, self.first_retries)).call(call)
         except errors.ItemFailedError as error:
             raise errors.TrackerUnreachableError(str(error)) from error
 
@@ -133,17 +136,19 @@ class RetryingSource(SourceWrapper):
 
     Once a tracker has answered, it is known to be reachable and to accept the credentials. From then on a refusal, a
     404 or a page in the middle of a listing is retried like any other fault, and a 401 that persists is about this one
-    item, unless `check` is refused, too. `answered`: another process has seen that.
+    item, unless `check` is refused, too. `answered`: another process has seen that. `login` explains what is refused.
     """
 
-    def __init__(self, inner: Source, policy: RetryPolicy, *, answered: bool = False) -> None:
+    def __init__(
+        self, inner: Source, policy: RetryPolicy, *, answered: bool = False, login: Login | None = None
+    ) -> None:
         super().__init__(inner)
-        self._policy = policy
+        self._policy, self._login = policy, login
         self._answered, self._refused_files = answered, 0
 
     @override
     async def check(self) -> str:
-        description = await self._policy.call_briefly(self._inner.check)
+        description = await explained(self._policy.call_briefly(self._inner.check), self._login)
         self._answered = True
         return description
 
@@ -222,13 +227,13 @@ class RetryingSource(SourceWrapper):
 class RetryingTarget(TargetWrapper):
     """Repeats calls that may succeed next time; uploads only if they certainly did not arrive."""
 
-    def __init__(self, inner: Target, policy: RetryPolicy) -> None:
+    def __init__(self, inner: Target, policy: RetryPolicy, *, login: Login | None = None) -> None:
         super().__init__(inner)
-        self._policy = policy
+        self._policy, self._login = policy, login
 
     @override
     async def check(self) -> str:
-        return await self._policy.call_briefly(self._inner.check)
+        return await explained(self._policy.call_briefly(self._inner.check), self._login)
 
     @override
     async def oddities(self) -> tuple[str, ...]:

@@ -176,7 +176,7 @@ def _rows(content: str, name: str) -> Rows:
     header = [cell.strip().lower() for cell in header_row]
     missing = [column for column in COLUMNS if column not in header]
     if missing:
-        raise ConfigError(f"{name} line 1: the header lacks {', '.join(missing)}")
+        raise ConfigError(f"{name} line 1: the header has no column {', '.join(missing)}")
     positions = [header.index(column) for column in COLUMNS]
     targets_of: dict[EntityRef, dict[EntityRef, None]] = {}
     line_of: dict[Pair, int] = {}

@@ -221,7 +221,7 @@ class _Rollback(Job[RollbackSummary]):
             raise errors.RejectedError(
                 "neither its size nor its content can be read, so it is not sure which file it is"
             )
-        return "its content is another now" if digest not in {None, upload.blob.sha256, upload.sha256_there} else ""
+        return "its content has changed" if digest not in {None, upload.blob.sha256, upload.sha256_there} else ""
 
     async def _digest(self, remote: Attachment) -> str | None:
         """The hash of its content; None if it can't be read."""

@@ -11,7 +11,7 @@ here (and the other places that .github/CONTRIBUTING.md names), or an entry poin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -19,9 +19,10 @@ from typing import Any
 from migrator.errors import ConfigError
 from migrator.model import Attachment
 from migrator.ports import Capabilities, Source, Target
+from migrator.trackers.guide import Guide
 from migrator.wire import HttpClient, Signer
 
-__all__ = ["ENTRY_POINTS", "PORT_VERSION", "TRACKERS", "Adapter", "adapter", "tracker_names"]
+__all__ = ["ENTRY_POINTS", "PORT_VERSION", "TRACKERS", "Adapter", "Guide", "adapter", "tracker_names"]
 
 PORT_VERSION = (1, 0)
 """The version of the port that adapters of other distributions implement: `Adapter`, `migrator.ports`,
@@ -50,7 +51,7 @@ class Adapter:
     that hold with any options; source and target add what depends on options. `listing` lists the entities of a target
     to which files can be added, where `source` would read more than those. `url_of` gives the address at which people
     fetch an attachment, from the tracker's base URL; empty if unknown. `port` is the PORT_VERSION for which an adapter
-    of another distribution was written.
+    of another distribution was written. `guide` is what `migrator init` says about it.
     """
 
     source: Callable[[HttpClient, Any], Source]
@@ -62,6 +63,7 @@ class Adapter:
     url_of: Callable[[str, Attachment], str] = lambda _base, _attachment: ""
     listing: Callable[[HttpClient, Any], Source] | None = None
     port: tuple[int, int] | None = None
+    guide: Guide = field(default_factory=Guide)
 
 
 def tracker_names() -> list[str]:

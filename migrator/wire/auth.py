@@ -244,7 +244,7 @@ class WrapAuth:
         if status in {401, 403}:
             raise AuthError(f"POST {self.PATH}: the tracker refused username and password")
         if status != 200 or not self._accept(body):
-            raise RetriableError(f"POST {self.PATH}: no token in the answer (status {status})")
+            raise RetriableError(f"POST {self.PATH}: no token in the answer (status {status})", status=status)
         return True
 
     def _accept(self, body: bytes) -> bool:

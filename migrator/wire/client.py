@@ -163,7 +163,7 @@ class HttpClient(Lender):
         try:
             address = parsed_url(url)
         except ValueError:
-            raise errors.UnexpectedBodyError("the tracker wrote an address that is none") from None
+            raise errors.UnexpectedBodyError("the tracker returned an invalid address") from None
         path = address.raw_path_qs
         home = self.base.raw_path.rstrip("/")
         return path[len(home) :].lstrip("/") if home and path.startswith(home + "/") else path.lstrip("/")

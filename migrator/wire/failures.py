@@ -13,7 +13,7 @@ import aiohttp
 
 from migrator import errors
 from migrator.wire.h1 import IncompleteBodyError, NoConnectionError, ProtocolError
-from migrator.wire.route import why_not_connected
+from migrator.wire.route import remedy_of, why_not_connected
 from migrator.wire.status import proxy_refusal
 from migrator.wire.transport import OutgoingRequest, Response, Transport
 
@@ -50,9 +50,12 @@ def translate_error(error: Exception, subject: str) -> errors.MigratorError:
 def _not_connected(error: Exception, subject: str) -> errors.MigratorError | None:
     """The error if no connection was made at all; None if there was one."""
     if isinstance(error, aiohttp.ClientConnectorError | NoConnectionError):
-        return errors.ConnectError(f"{subject}: no connection to {error.host}:{error.port} ({_cause(error)})")
+        cause = _cause(error)
+        why = f"{subject}: no connection to {error.host}:{error.port} ({why_not_connected(cause)})"
+        return errors.ConnectError(why, remedy=remedy_of(cause))
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return errors.ConnectError(f"{subject}: no connection (nobody answered in time)")
+        why = f"{subject}: no connection (nobody answered in time)"
+        return errors.ConnectError(why, remedy=remedy_of(TimeoutError()))
     if isinstance(error, aiohttp.ClientHttpProxyError):
         if error.status == 407:
             return proxy_refusal(subject)
@@ -72,12 +75,10 @@ def _unusable(subject: str) -> errors.RejectedError:
     return errors.RejectedError(f"{subject}: not a usable address")
 
 
-def _cause(error: aiohttp.ClientConnectorError | NoConnectionError) -> str:
+def _cause(error: aiohttp.ClientConnectorError | NoConnectionError) -> BaseException | None:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        cause: BaseException | None = error.certificate_error
-    else:
-        cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error.__cause__
-    return why_not_connected(cause)
+        return error.certificate_error
+    return error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error.__cause__
 
 
 def _wants_certificate(error: BaseException) -> bool:

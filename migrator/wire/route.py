@@ -137,12 +137,12 @@ class TlsFiles:
 
 
 _TOO_OLD = 'a TLS older than 1.2, which is broken: have it updated, or set tls.minimum = "1.0" if it can\'t be'
+_NO_TLS = "WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|RECORD_LAYER_FAILURE|UNKNOWN_PROTOCOL"
+_HOSTNAME_MISMATCH = 62
+"""X509_V_ERR_HOSTNAME_MISMATCH of OpenSSL."""
 _MESSAGES_BY_REASON = (
     ("PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|WRONG_SSL_VERSION|VERSION_TOO_LOW", f"it speaks only {_TOO_OLD}"),
-    (
-        "WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|RECORD_LAYER_FAILURE|UNKNOWN_PROTOCOL",
-        "it doesn't speak TLS there; is it http:// instead of https://?",
-    ),
+    (_NO_TLS, "it doesn't speak TLS there; is it http:// instead of https://?"),
     ("ALERT_CERTIFICATE", "it refused our certificate, or wants one; see tls.client_cert"),
     (
         "HANDSHAKE_FAILURE",
@@ -171,11 +171,33 @@ def why_not_connected(cause: BaseException | None) -> str:
     return _in_words(cause)
 
 
-def _in_words(cause: BaseException | None) -> str:
-    """The system's words for an error, even if it joins the errors of several addresses."""
+def remedy_of(cause: BaseException | None) -> str:
+    """What a person can do about it; empty if that is not known. Keys of the tracker's section are in backticks."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        name_differs = getattr(cause, "verify_code", 0) == _HOSTNAME_MISMATCH
+        return "is the host in `url` right?" if name_differs else "name the authority that signed it in `tls.ca_file`"
+    if isinstance(cause, ssl.SSLError):
+        return "correct `url`" if re.search(_NO_TLS, cause.reason or "") else ""
+    if isinstance(cause, socket.gaierror):
+        return "is the host in `url` spelled right?"
+    number = _number_of(cause)
+    if number == errno.ECONNREFUSED:
+        return "is `url` right, and does the server run?"
+    if number in {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH} or isinstance(cause, TimeoutError):
+        return "is `url` right? A firewall, or a `proxy` that is not set, has this effect too"
+    return ""
+
+
+def _number_of(cause: BaseException | None) -> int | None:
+    """The number of an error of the system, even if it joins the errors of several addresses."""
     number = cause.errno if isinstance(cause, OSError) else None
-    if number is None and (match := re.search(r"\[Errno (\d{1,5})\]", str(cause))):
-        number = int(match[1])
+    match = re.search(r"\[Errno (\d{1,5})\]", str(cause)) if number is None else None
+    return int(match[1]) if match else number
+
+
+def _in_words(cause: BaseException | None) -> str:
+    """The system's words for an error."""
+    number = _number_of(cause)
     if number is None and isinstance(cause, TimeoutError):
         return "nobody answered in time"
     if number == errno.ECONNREFUSED:

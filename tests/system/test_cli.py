@@ -38,7 +38,7 @@ def assert_one_clear_line(err: str) -> None:
     """One line for people, and no traceback."""
     lines = err.strip().splitlines()
     assert len(lines) == 1, err
-    assert lines[0].startswith("migrator: ")
+    assert lines[0].startswith("error: ")
     assert "Traceback" not in err
     assert len(lines[0]) < 300
 
@@ -442,7 +442,7 @@ async def test_an_archive_whose_first_run_was_killed_at_once_is_no_archive_yet(t
     config, root = config_of(tmp_path, source), tmp_path / "archive"
     root.mkdir()
     (root / "catalog.db").touch()
-    assert_failed(await run("--json", "status", root), 2, "no archive yet")
+    assert_failed(await run("--json", "status", root), 2, "not an archive yet")
     assert (await run("-q", "backup", config)).code == 0
 
 

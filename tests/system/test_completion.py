@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from tests.support.program import ROOT
+from tests.support.program import ROOT, run
 
 BASH = shutil.which("bash")
-README_LINE = re.compile(r'`(eval "\$\(_MIGRATOR_COMPLETE=bash_source migrator\)")`')
+README_LINE = re.compile(r'`(eval "\$\(migrator completion bash\)")`')
 COMPLETE = """
 COMP_WORDS=({words} {begun!r}); COMP_CWORD={number}
 compopt() {{ :; }}
@@ -48,3 +48,13 @@ def completed(folder, words: str, begun: str) -> set[str]:
 )
 def test_bash_completes_commands_options_and_values(tmp_path, words, begun, expected):
     assert completed(tmp_path, words, begun) == expected
+
+
+@pytest.mark.parametrize(
+    ("shell", "words"),
+    [("bash", "complete -o nosort -F"), ("zsh", "#compdef migrator"), ("fish", "complete --no-files")],
+)
+async def test_each_shell_has_its_script(shell, words):
+    printed = await run("completion", shell)
+    assert (printed.code, words in printed.out) == (0, True), printed
+    assert (await run("--json", "completion", shell)).document["script"].strip() == printed.out.strip()

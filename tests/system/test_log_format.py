@@ -28,7 +28,7 @@ def lines(finished: Finished) -> list[dict[str, str]]:
         assert [*line][:3] == ["time", "level", "message"]
         assert timedelta() <= datetime.now(UTC) - datetime.fromisoformat(line["time"]) < timedelta(minutes=1)
         assert line["level"] in {"info", "warning", "error"}
-        assert not line["message"].startswith(("warning: ", "migrator: "))
+        assert not line["message"].startswith(("warning: ", "error: "))
     return found
 
 
@@ -82,7 +82,7 @@ async def test_a_stop_is_an_object_too(tmp_path, source):
     process.send_signal(signal.SIGTERM)
     finished = await ended(process)
     assert finished.code == 130
-    assert any(line["message"].startswith("stopping; ") for line in lines(finished))
+    assert any(line["message"].startswith("stopping after ") for line in lines(finished))
     assert finished.document["status"] == "interrupted"
 
 
@@ -90,5 +90,5 @@ async def test_without_the_option_lines_are_for_people(tmp_path, source):
     finished = await run("--log-format", "text", "backup", configure(tmp_path, source))
     assert finished.err.startswith("source: ")
     again = await run("backup", "nowhere.toml")
-    assert again.err.startswith("migrator: the configuration")
+    assert again.err.startswith("error: the configuration")
     assert (await run("backup", "x.toml", "--log-format", "yaml")).code == 2

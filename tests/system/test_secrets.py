@@ -20,6 +20,8 @@ PROXY = "pr0xy&p4ss w/ord"
 NOTIFY = "n0tify-t0ken"
 SHOWS_ITS_OWN = {
     "sandbox": "it serves an embedded tracker, and says how to log in there",
+    "init": "it writes a configuration without any secret, and knows none",
+    "completion": "it prints a script of the shell",
     "browse": "it serves what the archive holds, and that is searched here; it says its address",
 }
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 from aiohttp import web
 
-from migrator.config.settings import Limits, read_configuration
+from migrator.config import Limits, read_configuration
 from migrator.jobs.output import Output
 from migrator.jobs.wiring import retry_policy, wire_source
 from tests.support.program import run, start
@@ -57,7 +57,7 @@ def test_warning_stands_above_the_bar_and_by_itself_without_one(monkeypatch):
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
     assert "backup: warning: the tracker asked to wait [5 min]\ufffd[31m\n" in plain
     log.warning("and again")
-    assert terminal.getvalue().endswith("warning: and again\n")
+    assert terminal.getvalue().endswith("\x1b[33mwarning: \x1b[0mand again\n")
 
 
 @pytest.mark.parametrize("quiet", [False, True])

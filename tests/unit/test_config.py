@@ -141,7 +141,7 @@ def test_what_is_left_out_has_the_values_that_the_contract_shows(tmp_path):
         ("[nightly]\nverify = 2", "nightly.verify: not a share"),
         ('[nightly]\nreport = "report.txt"', "nightly.report: a report is a page (.html)"),
         ('[notify]\nurl = ["json://x"]', "unknown key notify.url; did you mean notify.urls?"),
-        ('[notify]\non = "never"', "notify.on: Input should be 'failure', 'change' or 'always'"),
+        ('[notify]\non = "never"', "notify.on: must be 'failure', 'change' or 'always'"),
         ('[notify]\nurls = "json://user:hidden@x"', "notify.urls: "),
         ("[retention]\nkeep_dayly = 3", "unknown key retention.keep_dayly; did you mean retention.keep_daily?"),
     ],

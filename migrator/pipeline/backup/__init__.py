@@ -193,6 +193,7 @@ class _Backup(Job[BackupSummary]):
             warnings=tuple(findings.warnings),
             failures=tuple(map(Failure.of_row, failures)),
             accepted=tuple(map(Failure.of_row, accepted)) or None,
+            taken=None if self._settings.selection.limit is None else len(self._selector.selected),
         )
 
     @override

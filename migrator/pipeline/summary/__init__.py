@@ -40,6 +40,7 @@ from migrator.pipeline.summary.load import (
 from migrator.pipeline.summary.map import MapCounts, MapSummary, OpenEntity
 from migrator.pipeline.summary.nightly import NightlySummary, NightResult, Notified, StepError
 from migrator.pipeline.summary.snapshots import DiffSummary, FileChange, SnapshotRow, SnapshotsSummary
+from migrator.pipeline.summary.start import CompletionSummary, InitSummary
 from migrator.pipeline.summary.status import AcceptSummary, ArchiveTotals, BlobTotals, Health, RunRow, StatusSummary
 from migrator.pipeline.summary.upkeep import BlobFile, CopySummary, Problem, PruneSummary, RebuildSummary, VerifySummary
 
@@ -56,6 +57,7 @@ __all__ = [
     "Check",
     "CheckSummary",
     "CheckedSide",
+    "CompletionSummary",
     "ContentCounts",
     "CopySummary",
     "DeletionCounts",
@@ -68,6 +70,7 @@ __all__ = [
     "Failure",
     "FileChange",
     "Health",
+    "InitSummary",
     "ItemsSummary",
     "LoadSummary",
     "MapCounts",

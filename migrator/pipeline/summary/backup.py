@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from migrator.pipeline.summary.base import OPTIONAL, Failure, ItemsSummary
+from migrator.pipeline.summary.base import HIDDEN, OPTIONAL, Failure, ItemsSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class BackupSummary(ItemsSummary):
     """The summary of a backup. `attachments` counts files by outcome; `changes` is relative to the archive before.
 
     `rechecked` counts the stored files that were fetched again and compared; `accepted` failures don't count.
+    `taken` is how many entities --limit took, for the text alone.
     """
 
     command = "backup"
@@ -37,3 +38,4 @@ class BackupSummary(ItemsSummary):
     bytes: int
     warnings: tuple[str, ...]
     accepted: tuple[Failure, ...] | None = field(default=None, metadata=OPTIONAL)
+    taken: int | None = field(default=None, metadata=HIDDEN)

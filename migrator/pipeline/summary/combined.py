@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from migrator.pipeline.summary.backup import BackupSummary
-from migrator.pipeline.summary.base import Summary
+from migrator.pipeline.summary.base import OPTIONAL, Summary
 from migrator.pipeline.summary.load import LoadSummary
+from migrator.pipeline.summary.map import MapSummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrateSummary(Summary):
-    """The summaries of backup and load; `load` is an empty object if the backup was stopped."""
+    """The summaries of backup and load, and of map if it proposed the mapping.
+
+    `load` is an empty object if the backup was stopped, or a person did not want the mapping to be used.
+    """
 
     command = "migrate"
 
     backup: BackupSummary
+    map: MapSummary | None = field(default=None, metadata=OPTIONAL)
     load: LoadSummary | dict[str, object]
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from migrator.trackers import Adapter
+from migrator.trackers import Adapter, Guide
 from migrator.trackers.issuetrak.client import CAPABILITIES, Options
 from migrator.trackers.issuetrak.source import IssuetrakSource
 from migrator.trackers.issuetrak.target import IssuetrakTarget
@@ -38,4 +38,16 @@ ADAPTER = Adapter(
     auth=(("api_key",),),
     signer=signer,
     capabilities=CAPABILITIES,
+    guide=Guide(
+        name="Issuetrak",
+        url="https://support.example.org/issuetrak",
+        url_note="the site, without /api/v1",
+        auth_notes={"api_key": "of the deployment, as the administration page shows it"},
+        target_notes=(
+            "Issuetrak's API can't delete files: what a load has sent stays. A file has no description there.",
+            "A large file is decoded before an answer comes: give [limits] timeout a few minutes.",
+        ),
+        examples={"issue_numbers": "1-5000", "list_route": "issue", "change_date": "LastModifiedDate"},
+        target_set={"created_by": "APIUser", "time_zone": "UTC", "max_bytes": 20_000_000},
+    ),
 )

@@ -46,7 +46,7 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
         if not user:
             return "Issuetrak accepts the API key; options.created_by is not set: files of unknown authors will fail"
         if not await self._authors.is_active(user):
-            raise errors.ConfigError(f"target.options.created_by: {user!r} is no active user of this Issuetrak")
+            raise errors.ConfigError(f"target.options.created_by: Issuetrak has no active user {user!r}")
         return f"Issuetrak accepts the API key; files of unknown authors go to {user}"
 
     @override

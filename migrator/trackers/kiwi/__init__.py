@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from migrator.model import Attachment
-from migrator.trackers import Adapter
+from migrator.trackers import Adapter, Guide
 from migrator.trackers.kiwi.api import PATH
 from migrator.trackers.kiwi.client import CAPABILITIES, Options
 from migrator.trackers.kiwi.source import KiwiSource
@@ -48,4 +48,13 @@ ADAPTER = Adapter(
     signer=signer,
     capabilities=CAPABILITIES,
     url_of=attachment_url,
+    guide=Guide(
+        name="Kiwi TCMS",
+        url="https://tcms.example.org",
+        username="backup",
+        kinds=("TestCase", "TestPlan"),
+        source_notes=("The account must be allowed to see attachments; Kiwi has no API keys.",),
+        target_notes=("The account must be allowed to add attachments.",),
+        examples={"product": "Web shop"},
+    ),
 )

@@ -23,7 +23,7 @@ from dataclasses import replace
 from urllib.parse import quote
 
 from migrator.model import Attachment
-from migrator.trackers import Adapter
+from migrator.trackers import Adapter, Guide
 from migrator.trackers.redmine.client import CAPABILITIES, Options
 from migrator.trackers.redmine.source import RedmineSource
 from migrator.trackers.redmine.target import RedmineTarget
@@ -58,4 +58,18 @@ ADAPTER = Adapter(
     capabilities=CAPABILITIES,
     url_of=attachment_url,
     listing=issues_only,
+    guide=Guide(
+        name="Redmine",
+        url="https://redmine.example.org",
+        auth_notes={"api_key": "My account, API access key"},
+        kinds=("Issue", "WikiPage"),
+        source_notes=("The REST API must be switched on: Administration, Settings, API.",),
+        target_notes=("The REST API must be switched on: Administration, Settings, API.",),
+        examples={
+            "project": "demo",
+            "file_fields": ["Signed contract"],
+            "create_project": "demo",
+            "create_kind": "Bug",
+        },
+    ),
 )

@@ -40,14 +40,15 @@ class Options:
     """[source.options] and [target.options].
 
     project         identifier or number of one project: only this one and its subprojects are read
-    also            what is read besides the issues: "wiki", "news", "versions", "files" (the files module),
+    also            source: what is read besides the issues: "wiki", "news", "versions", "files" (the files module),
                     "custom_fields" (files in custom fields); left out: all of them
-    file_fields     names or numbers of custom fields that hold files, for an account that can't list these fields
-                    because it is not an administrator's
-    max_bytes       the largest file that the server accepts (one of its settings, 5 MiB by default); 0 if unknown
-    create_project  identifier or number of the project in which issues are created, see [mapping] create_missing;
-                    left out: `project`
-    create_kind     number or name of their tracker in Redmine's sense ("Bug"); left out: the project's first
+    file_fields     source: names or numbers of custom fields that hold files, for an account that can't list these
+                    fields because it is not an administrator's
+    max_bytes       target: the largest file that the server accepts (one of its settings, 5 MiB by default); 0 if
+                    unknown
+    create_project  target: identifier or number of the project in which issues are created, see [mapping]
+                    create_missing; left out: `project`
+    create_kind     target: number or name of their tracker in Redmine's sense ("Bug"); left out: the project's first
     """
 
     project: str = ""

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from migrator.model import Attachment
-from migrator.trackers import Adapter
+from migrator.trackers import Adapter, Guide
 from migrator.trackers.squash.client import API, CAPABILITIES, Options
 from migrator.trackers.squash.source import SquashSource
 from migrator.trackers.squash.target import SquashTarget
@@ -62,4 +62,21 @@ ADAPTER = Adapter(
     signer=signer,
     capabilities=CAPABILITIES,
     url_of=attachment_url,
+    guide=Guide(
+        name="Squash TM",
+        url="https://squash.example.org/squash",
+        url_note="with the context path, which is /squash on most servers",
+        auth_notes={
+            "token": "a personal API token (My account), with the right to write for a target",
+            "username": "only where the administrator allows Basic authentication",
+        },
+        kinds=("test-cases", "requirement-versions"),
+        target_notes=(
+            "In mapping.csv, target_kind is spelled as the API does: test-cases, requirement-versions, campaigns ...",
+            "A requirement carries no files, its version does. Authors and dates of files can't be kept there.",
+            "Two settings of Squash TM refuse files; an administrator should look at them before a load:",
+            "- uploadfilter.fileExtensions.whitelist: by default no png, zip or bin",
+            "- uploadfilter.upload.sizeLimitInBytes: by default 4,000,000",
+        ),
+    ),
 )

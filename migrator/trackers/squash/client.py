@@ -52,8 +52,9 @@ CAPABILITIES = Capabilities(
 class Options:
     """[source.options] and [target.options].
 
-    page_size       items on a page of a listing; the server may return fewer
-    project_files   "read", or "skip" for an account that is no administrator and so may not read projects themselves
+    page_size       source: items on a page of a listing; the server may return fewer
+    project_files   source: "read", or "skip" for an account that is no administrator and so may not read projects
+                    themselves
     change_dates    source: true asks lists for the dates of changes, as `[nightly] full_every` needs them
     untold          source: an owner whose record doesn't mention files: "report" it as not read, or "ignore" it
     extension       target: the extension for names without one; the server's whitelist must allow it

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from migrator.model import Attachment
-from migrator.trackers import Adapter
+from migrator.trackers import Adapter, Guide
 from migrator.trackers.targetprocess.client import CAPABILITIES, Options
 from migrator.trackers.targetprocess.parse import INLINE
 from migrator.trackers.targetprocess.source import TargetprocessSource
@@ -48,4 +48,14 @@ ADAPTER = Adapter(
     signer=signer,
     capabilities=CAPABILITIES,
     url_of=attachment_url,
+    guide=Guide(
+        name="Targetprocess",
+        url="https://acme.tpondemand.com",
+        url_note="on-site: with the virtual directory, https://host/targetprocess",
+        prefix="TP",
+        username="System",
+        kinds=("UserStory", "Bug", "Feature"),
+        files_note="if the API gets a token: on some accounts tokens can't download files",
+        examples={"create_project": "Demo", "create_kind": "UserStory", "own_kinds": ["Risk"]},
+    ),
 )

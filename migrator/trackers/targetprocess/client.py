@@ -38,15 +38,15 @@ class Options:
     """[source.options] and [target.options].
 
     format          "xml" requests XML; either format is understood
-    page_size       items on a page of a listing, 2 to 1000
-    cross_check     of which entities the own list of files is read: those with files ("counts"), "all", or only those
-                    that state more files than the list of all attachments has of them ("off")
-    own_kinds       entity types that this account has added itself, so that `kinds` may name them
-    create_project  number or name of the project in which entities are created, see [mapping] create_missing
-    create_kind     what they become; left out: the original's kind if it needs only a project, else "UserStory"
-    inline_images   "list" treats old images inside texts as files: they can be fetched only with a browser's cookie in
-                    [source.download_auth], without which each is a failure; "skip" leaves them out
-    max_bytes       the largest file that the server accepts (the API doesn't state it); 0 if unknown
+    page_size       source: items on a page of a listing, 2 to 1000
+    cross_check     source: of which entities the own list of files is read: those with files ("counts"), "all", or only
+                    those that state more files than the list of all attachments has of them ("off")
+    own_kinds       source: entity types that this account has added itself, so that `kinds` may name them
+    create_project  target: number or name of the project in which entities are created, see [mapping] create_missing
+    create_kind     target: what they become; left out: the original's kind if it needs only a project, else "UserStory"
+    inline_images   source: "list" treats old images inside texts as files: they can be fetched only with a browser's
+                    cookie in [source.download_auth], without which each is a failure; "skip" leaves them out
+    max_bytes       target: the largest file that the server accepts (the API doesn't state it); 0 if unknown
     """
 
     format: Literal["json", "xml"] = "json"

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from migrator.model import Attachment
-from migrator.trackers import Adapter
+from migrator.trackers import Adapter, Guide
 from migrator.trackers.teampulse.client import CAPABILITIES, Options
 from migrator.trackers.teampulse.source import TeamPulseSource
 from migrator.trackers.teampulse.target import TeamPulseTarget
@@ -47,4 +47,15 @@ ADAPTER = Adapter(
     signer=signer,
     capabilities=CAPABILITIES,
     url_of=attachment_url,
+    guide=Guide(
+        name="TeamPulse",
+        url="https://teampulse.example.org",
+        url_note="with the virtual directory, if there is one",
+        auth_notes={
+            "username": "an account of TeamPulse itself",
+            "cookie": "of a browser that is logged in, name=value; Windows accounts need it",
+        },
+        kinds=("Story", "Bug"),
+        examples={"create_project": "Demo", "create_kind": "Story"},
+    ),
 )

@@ -45,11 +45,11 @@ CAPABILITIES = Capabilities(
 class Options:
     """[source.options] and [target.options].
 
-    page_size       work items or attachments on a page, at least 2; the server may return fewer
-    upload_type     the type of uploads: "TeamPulse", or "Feedback" for the feedback portal
-    max_bytes       the largest file that the server accepts (the API doesn't state it); 0 if unknown
-    create_project  number or name of the project in which work items are created, see [mapping] create_missing
-    create_kind     their type, such as "Story"; left out: the original's if there is such a type, else "Story"
+    page_size       source: work items or attachments on a page, at least 2; the server may return fewer
+    upload_type     target: the type of uploads: "TeamPulse", or "Feedback" for the feedback portal
+    max_bytes       target: the largest file that the server accepts (the API doesn't state it); 0 if unknown
+    create_project  target: number or name of the project in which work items are created, see [mapping] create_missing
+    create_kind     target: their type, such as "Story"; left out: the original's if there is such a type, else "Story"
     """
 
     page_size: int = 100

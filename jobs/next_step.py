@@ -1,0 +1,97 @@
+"""The line with which a command ends, for a person: what to run next.
+
+`verify` and `rebuild` say in their results what to do about damage.
+"""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from migrator.errors import ConfigError
+from migrator.model import RunStatus
+from migrator.pipeline.summary import (
+    BackupSummary,
+    CheckSummary,
+    DemoSummary,
+    InitSummary,
+    LoadSummary,
+    MapSummary,
+    MigrateSummary,
+    RebuildSummary,
+    RestoreSummary,
+    RollbackSummary,
+    Summary,
+)
+
+if TYPE_CHECKING:
+    from migrator.config import Configuration
+
+
+RUN_AGAIN = (BackupSummary, LoadSummary, MigrateSummary, RestoreSummary, RollbackSummary)
+"""Commands that try again what failed."""
+
+
+def next_step(summary: Summary, given: Path | None) -> str:
+    """What to run after a command that ended like this; empty if there is nothing to say.
+
+    `given` is the configuration or archive that it was called with.
+    """
+    if isinstance(summary, DemoSummary):
+        return "for your own tracker: migrator init"
+    if isinstance(summary, InitSummary):
+        config = shlex.quote(summary.config or "")
+        return f"put in addresses and accounts, then run: migrator check {config}" if summary.config else ""
+    if given is None:
+        return ""
+    place = shlex.quote(str(given))
+    if summary.status is RunStatus.INTERRUPTED:
+        if isinstance(summary, MigrateSummary) and summary.map:
+            return f"look through {summary.map.mapping}, then run: migrator load {place} --dry-run"
+        return "run the same command again; what was finished is kept"
+    if summary.status is not RunStatus.COMPLETE:
+        return _after_trouble(summary, place)
+    if getattr(summary, "dry_run", None):
+        return "the same command without --dry-run"
+    return _after_success(summary, place, given)
+
+
+def _after_trouble(summary: Summary, place: str) -> str:
+    if isinstance(summary, RUN_AGAIN):
+        return "run the same command again; it tries again what failed"
+    if isinstance(summary, CheckSummary):
+        return f"correct what is marked FAIL, then run: migrator check {place}"
+    return ""
+
+
+def _after_success(summary: Summary, place: str, given: Path) -> str:
+    match summary:
+        case CheckSummary():
+            return f"migrator backup {place}"
+        case BackupSummary():
+            return _after_backup(place, _configuration(given))
+        case MapSummary():
+            return f"look through {shlex.quote(summary.mapping or '')}, then run: migrator load {place} --dry-run"
+        case LoadSummary() | MigrateSummary():
+            return f"migrator report {place} --out report.html"
+        case RebuildSummary():
+            return f"migrator verify {place}"
+    return ""
+
+
+def _after_backup(place: str, configuration: Configuration | None) -> str:
+    if configuration is None or configuration.settings.target is None:
+        return f"migrator status {place}"
+    if configuration.mapping_file.exists() or configuration.settings.mapping.create_missing:
+        return f"migrator load {place} --dry-run"
+    return f"migrator map {place}"
+
+
+def _configuration(given: Path) -> Configuration | None:
+    from migrator.config import read_configuration
+
+    with suppress(ConfigError):
+        return read_configuration(given)
+    return None
