@@ -59,6 +59,8 @@ def next_step(summary: Summary, given: Path | None) -> str:
 
 
 def _after_trouble(summary: Summary, place: str) -> str:
+    if isinstance(summary, BackupSummary) and summary.failures:
+        return f"run the same command again; what nobody can mend: migrator accept {place} --list"
     if isinstance(summary, RUN_AGAIN):
         return "run the same command again; it tries again what failed"
     if isinstance(summary, CheckSummary):

@@ -51,9 +51,13 @@ def keys_of_options(options: type[Any], examples: Mapping[str, object]) -> list[
     """The options of a tracker, in the order in which their class has them."""
     texts, hints = descriptions(options), get_type_hints(options)
     return [
-        _key(field.name, hints[field.name], field.default, (), examples.get(field.name), texts[field.name])
+        _key(field.name, hints[field.name], _default_of(field), (), examples.get(field.name), texts.get(field.name, ""))
         for field in dataclasses.fields(options)
     ]
+
+
+def _default_of(field: dataclasses.Field[Any]) -> object:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _key(name: str, kind: Any, default: object, metadata: Any, example: object, text: str) -> Key:
