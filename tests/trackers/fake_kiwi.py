@@ -53,6 +53,7 @@ class FakeKiwi:
     broken: dict[str, list[str]] = field(default_factory=dict)
     keeps_deleted: bool = False
     locked: int = 0
+    longest: int = 0  # the longest list that it gave
     counts: Callable[[int], Any] = int
     calls: Counter[str] = field(default_factory=Counter)
     products: list[str] = field(default_factory=lambda: ["Demo & more"])
@@ -139,7 +140,7 @@ class FakeKiwi:
             "TestCaseStatus.filter": lambda _: [{"id": 1, "name": "PROPOSED"}],
         }
         if kind in MODELS:
-            verbs = {"filter": self.found, "list_attachments": self.listed, "add_attachment": self.attach}
+            verbs = {"filter": self.filtered, "list_attachments": self.listed, "add_attachment": self.attach}
             if verb in verbs:
                 return lambda *params, **named: verbs[verb](kind, *params, *named.values())
         return methods.get(name)
@@ -168,6 +169,11 @@ class FakeKiwi:
         records = [record for record in self.records[kind].values() if text in record.get("text", "")]
         records = [record for record in records if query.get(of_product, record["product"]) == record["product"]]
         return [r for r in reversed(records) if low < r["id"] <= high and query.get("pk", r["id"]) == r["id"]]
+
+    def filtered(self, kind: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+        found = self.found(kind, query)
+        self.longest = max(self.longest, len(found))
+        return found
 
     def listed(self, kind: str, number: int) -> list[dict[str, Any]]:
         if number not in self.records[kind]:

@@ -269,12 +269,17 @@ async def test_a_list_that_fails_on_a_page_is_asked_for_by_itself(fake, kiwi):
     assert [file.name for file in await source.attachments_of(page.ask[0])] == ["x.txt"]
 
 
-async def test_a_gap_in_the_numbers_ends_nothing(fake, kiwi):
-    first = await kiwi.case("before the gap")
+@pytest.mark.parametrize("counts", [True, False])
+async def test_a_gap_in_the_numbers_ends_nothing_and_no_page_is_large(fake, kiwi, counts):
+    fake.forbidden = set() if counts else {"Testing.breakdown"}
+    first = {await kiwi.case("before the gap"), await kiwi.plan("before the gap")}
     fake.numbers = 3_000_000
-    last = await kiwi.case("behind the gap")
-    done = await crawl(closed_later(KiwiSource(client(kiwi), Options(page_size=2))))
-    assert {ref.id for ref in done.entities} == {first, last}
+    last = {await kiwi.case("behind the gap") for _ in range(20)} | {await kiwi.plan("behind the gap")}
+    done = await crawl(closed_later(KiwiSource(client(kiwi), Options(page_size=4))))
+    assert {ref.id for ref in done.entities} == first | last
+    assert max(len(page.entities) for _, _, page in done.steps) <= 4
+    assert fake.calls.total() < 350
+    assert fake.longest <= (4 if counts else 20), "nothing is listed only to see whether something is there"
 
 
 async def test_only_the_product_of_the_options_is_read(fake, kiwi):

@@ -1,7 +1,8 @@
 """Kiwi TCMS as a source: test cases and test plans in the order of their numbers, each with its files.
 
-Kiwi lists without pages, so a page is a range of numbers. Where a range is empty, the next one is larger, until one
-without an end is empty, too: only that is the end. The number of test cases is compared with Kiwi's own count.
+Kiwi lists without pages, so a page is a range of numbers. Gaps are skipped by asking whether larger and larger ranges
+are empty; for test cases, Kiwi can be asked to count, so nothing large is listed for that. The end is reached only if a
+list without an upper bound is empty, and the number of test cases is compared with Kiwi's own count.
 """
 
 from __future__ import annotations
@@ -20,10 +21,8 @@ from migrator.trackers.name_lookup import NameLookup
 from migrator.trackers.strict import list_in, number_in, numbered, split
 from migrator.wire import HttpClient
 
-GROWTH = 4
-"""How many times larger the next range is after an empty one."""
-MAX_RANGE = 1_000_000
-"""After an empty range of this size, all that is left is requested at once."""
+MAX_NUMBER = 2**31 - 1
+"""The highest number that Kiwi's databases can give."""
 UNREAD = "files of test runs and of Kiwi's own bugs are not read, because the API doesn't list them"
 
 
@@ -62,33 +61,55 @@ class KiwiSource(Kiwi, Source):
         """The next range of numbers that isn't empty; nothing at the end."""
         after, size = request.after or 0, request.take
         items, unread = await self._between(kind, after, after + size)
-        while not items and not unread and size <= MAX_RANGE:
-            after, size = after + size, size * GROWTH
-            items, unread = await self._between(kind, after, after + size if size <= MAX_RANGE else None)
+        if not items and not unread:
+            start = await self._end_of_gap(kind, after + size, size)
+            last = None if start is None else start + size
+            items, unread = await self._between(kind, after if start is None else start, last)
         begins_or_ends = not request.after or not items
-        total = await self._count(request.after or 0) if kind == CASE and begins_or_ends else None
+        total = await self._count(after) if kind == CASE and begins_or_ends else None
         return PageItems(items, total=total, unread=unread)
+
+    async def _end_of_gap(self, kind: str, after: int, size: int) -> int | None:
+        """Where the next range of this size begins that isn't empty; None if there are no higher numbers."""
+        if await self._is_empty(kind, after, None):
+            return None
+        width = size
+        while await self._is_empty(kind, after, after + width):
+            after, width = after + width, 2 * width
+            if after > MAX_NUMBER:
+                raise UnexpectedBodyError(f"{kind}: Kiwi counts more of them than it lists")
+        while width > size:
+            width = -(-width // 2)
+            if await self._is_empty(kind, after, after + width):
+                after += width
+        return after
+
+    async def _is_empty(self, kind: str, after: int, last: int | None) -> bool:
+        """Whether there is nothing in a range that may be large: test cases are counted, if Kiwi does, not listed."""
+        count = await self._count(after, last) if kind == CASE else None
+        return count == 0 if count is not None else not any(await self._between(kind, after, last))
 
     async def _between(self, kind: str, after: int, last: int | None) -> tuple[Items, tuple[Unread, ...]]:
         """What has a number above `after`, and up to `last` if that is given, in the order of numbers."""
-        up_to = {} if last is None else {"pk__lte": last}
-        answer = await self.api.find(kind, pk__gt=after, **up_to, **await self._of_product(kind))
+        answer = await self.api.find(kind, **await self._lookups(kind, after, last))
         items, unread = split(list_in(answer), numbered, f"{kind}.filter, numbers above {after}", kind)
         return sorted(items, key=number_in), unread
 
-    async def _count(self, after: int) -> int | None:
-        """Kiwi's own count of the test cases with higher numbers; None if it tells none."""
+    async def _count(self, after: int, last: int | None = None) -> int | None:
+        """Kiwi's own count of the test cases with numbers above `after`; None if it tells none."""
         try:
-            answer = await self.api.call("Testing.breakdown", {"pk__gt": after, **await self._of_product(CASE)})
+            answer = await self.api.call("Testing.breakdown", await self._lookups(CASE, after, last))
         except (ForbiddenError, RejectedError):
             return None
         return integer(as_object(as_object(answer).get("count")).get("all"))
 
-    async def _of_product(self, kind: str) -> dict[str, int]:
-        """What limits a search to the product that the options name."""
+    async def _lookups(self, kind: str, after: int, last: int | None) -> dict[str, int]:
+        """The conditions for a range of numbers, in the product that the options name, if they name one."""
+        lookups = {"pk__gt": after} | ({} if last is None else {"pk__lte": min(last, MAX_NUMBER)})
         if not self._options.product:
-            return {}
-        return {"category__product" if kind == CASE else "product": await self._product.number()}
+            return lookups
+        of_product = "category__product" if kind == CASE else "product"
+        return lookups | {of_product: await self._product.number()}
 
     def _entity(self, item: dict[str, object], kind: str) -> Entity:
         number = str(number_in(item))
