@@ -37,7 +37,8 @@ class ObjectBlobs(BlobStore):
     `guard` raises if this run may not write any more, because another one has taken over its lock.
     """
 
-    reads_twice = checks_by_reading = room = False
+    reads_twice = room = False
+    readers = 16
 
     def __init__(self, bucket: Bucket, local: Path, guard: Callable[[], None] = lambda: None) -> None:
         self.bucket, self.guard, self._local = bucket, guard, local
