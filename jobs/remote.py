@@ -29,7 +29,10 @@ def held_bucket(place: ArchivePlace, command: str, *, create: bool = False, ours
         mirror.fetch(ours=ours)
         if not create and not is_archive(place.folder):
             raise ConfigError(f"{bucket.name} is no archive: it has no catalog")
-        archive = Archive(place.folder, lock.handles, ObjectBlobs(bucket, place.folder, lease.guard), place.address)
+        blobs = ObjectBlobs(bucket, place.folder, lease.guard)
+        if not is_archive(place.folder):
+            blobs.require_free()
+        archive = Archive(place.folder, lock.handles, blobs, place.address)
         archive.prepare()
         try:
             yield archive

@@ -1,4 +1,4 @@
-"""An archive on disk: blobs, catalog, journal, lock. Nothing above opens a file of it."""
+"""An archive on disk or in a bucket: blobs, catalog, journal, lock. Nothing above opens a file of it."""
 
 from __future__ import annotations
 

@@ -199,6 +199,18 @@ async def test_a_folder_may_stand_for_a_bucket(tmp_path, sandbox):
     assert {"README.txt", "blobs", "catalog.db", "manifest.jsonl"} <= names
 
 
+@pytest.mark.parametrize("name", ["README.txt", "letter.txt", "incoming/letter.txt"])
+async def test_a_folder_with_other_things_is_not_touched(tmp_path, server, proxy, sandbox, name):
+    bucket = server.bucket("archive", proxy.url)
+    await asyncio.to_thread(bucket.put, name, b"dear all")
+    if name.startswith("incoming"):
+        await asyncio.to_thread(bucket.put, "others.txt", b"?")
+    refused = await run("-q", "--json", "backup", in_bucket(tmp_path, sandbox, proxy.url))
+    assert (refused.code, "has other things in it" in refused.err) == (2, True)
+    assert (server.folder / "archive" / name).read_bytes() == b"dear all"
+    assert not (server.folder / "archive" / "blobs").exists()
+
+
 @pytest.mark.parametrize(
     ("archive", "storage", "says"),
     [

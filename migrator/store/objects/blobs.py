@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 from typing_extensions import override
 
+from migrator.errors import ConfigError
 from migrator.model import Blob
 from migrator.store import disk
 from migrator.store.disk import disk_errors
@@ -51,6 +52,16 @@ class ObjectBlobs(BlobStore):
         if found is None or found[0] != BUCKET_README.encode():
             self.bucket.put(README, BUCKET_README.encode())
         self.bucket.remove([path for path, _ in self.bucket.objects(INCOMING)])
+
+    def require_free(self) -> None:
+        """`ConfigError` if there are objects of others: nothing of theirs may be overwritten or swept."""
+        folders, objects = self.bucket.look()
+        names = sorted(name for name in (*folders, *objects) if not is_in_bucket(name))
+        found = self.bucket.read(README)
+        if names or (found and not found[0].startswith(BUCKET_README.encode().splitlines()[0])):
+            raise ConfigError(
+                f"{self.bucket.name} has other things in it ({(names or [README])[0]}): name a folder of its own"
+            )
 
     @override
     def size_of(self, sha256: str) -> int | None:
