@@ -55,6 +55,8 @@ def place_of(configuration: Configuration) -> Place:
         if value is not None:
             is_secret = key not in {"region", "endpoint"}
             options[known[key]] = look_up(value, f"storage.{key}", configuration.folder) if is_secret else value
+    if (settings.endpoint or "").startswith("http:") and not settings.allow_http:
+        raise ConfigError("configuration: storage.endpoint has no TLS: storage.allow_http = true permits that")
     told = InStep(url, endpoint=settings.endpoint or "", region=settings.region or "", allow_http=settings.allow_http)
     return ArchivePlace(configuration.archive, BucketAddress(url, options, settings.allow_http), told)
 

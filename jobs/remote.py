@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from migrator.errors import ArchiveLockedError, ConfigError, MigratorError, StorageError
-from migrator.jobs.place import ArchivePlace
-from migrator.store import Archive, ArchiveLock, Catalog, Lease, Mirror, ObjectBlobs, disk_errors, is_archive
+from migrator.jobs.place import ArchivePlace, Place
+from migrator.store import Archive, ArchiveLock, Catalog, Lease, Mirror, ObjectBlobs, disk_errors, holder_in, is_archive
 
 _log = logging.getLogger("migrator.archive")
 
@@ -29,7 +29,10 @@ def held_bucket(place: ArchivePlace, command: str, *, create: bool = False, ours
         mirror.fetch(ours=ours)
         if not create and not is_archive(place.folder):
             raise ConfigError(f"{bucket.name} is no archive: it has no catalog")
-        archive = Archive(place.folder, lock.handles, ObjectBlobs(bucket, place.folder, lease.guard), place.address)
+        blobs = ObjectBlobs(bucket, place.folder, lease.guard)
+        if not is_archive(place.folder):
+            blobs.require_free()
+        archive = Archive(place.folder, lock.handles, blobs, place.address)
         archive.prepare()
         try:
             yield archive
@@ -64,3 +67,17 @@ def refresh(place: ArchivePlace) -> None:
         _log.warning("shown is what this machine knows: %s", error)
     if not is_archive(place.folder):
         raise ConfigError(f"{place.address.url} is no archive: it has no catalog")
+
+
+def holder_elsewhere(place: Place) -> dict[str, str] | None:
+    """Who holds an archive in a bucket; None if nobody does, or if the store can't be asked."""
+    with suppress(StorageError):
+        return holder_in(place.bucket()) if isinstance(place, ArchivePlace) else None
+    return None
+
+
+def archive_to_read(place: Place) -> Archive:
+    """The archive without its lock, to read blobs."""
+    if isinstance(place, ArchivePlace):
+        return Archive(place.folder, store=ObjectBlobs(place.bucket(), place.folder))
+    return Archive(place)

@@ -25,8 +25,9 @@ The map: what each module or package may import of the others. `tests/test_house
 - `wire` speaks HTTP to one tracker: a request becomes an answer or one of our errors.
 - `trackers` holds a package for each tracker, and the toolbox that they share.
 - `layers` is behaviour around any tracker: retries, checks of what came, a dry run.
-- `store` is an archive on disk: blobs, catalog, journal, lock. Nothing above opens a file of it. Its
-  `catalog.changed_content` decides when the content of a file counts as another one.
+- `store` is an archive: blobs, catalog, journal, lock. Nothing above opens a file of it. Its `port` says what a place
+  for blobs must do: the archive's own folder, or a bucket (`objects`). Its `catalog.changed_content` decides when the
+  content of a file counts as another one.
 - `mapping` says which target entity each source entity becomes; `config` reads the TOML file.
 - `pipeline` has the jobs as stories, `jobs` the commands around them; here it is a link to the folder beside this one.
 - `sandbox` has embedded trackers for demo and tests: they know nothing of the rest, and must not.

@@ -37,15 +37,15 @@ _SETTINGS = {"allow_download": False, "allow_facet": False, "suggest_facets": Fa
 class Browser:
     """Serves a copy of the catalog of the archive `root`, which lies in `folder`, and the blobs of the archive itself.
 
-    `ConfigError` if there is no archive, or no Datasette.
+    `ConfigError` if there is no archive, or no Datasette. `archive` reads the blobs, if they don't lie in `root`.
     """
 
-    def __init__(self, root: Path, folder: Path) -> None:
+    def __init__(self, root: Path, folder: Path, archive: Archive | None = None) -> None:
         require_datasette()
         copy_catalog(root, folder)
         self.summary, self._snapshots = _facts(root, folder)
         add_search(folder)
-        self._archive, self._copy = Archive(root), folder / CATALOG
+        self._archive, self._copy = archive or Archive(root), folder / CATALOG
 
     async def serve(self, listening: socket.socket, stop: asyncio.Event) -> None:
         """Answer requests until `stop` is set."""

@@ -7,6 +7,7 @@ import json
 import socket
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,12 +15,15 @@ from migrator.jobs.options import archive_argument
 from migrator.jobs.output import Output
 from migrator.jobs.terminal import say
 
+if TYPE_CHECKING:
+    from migrator.jobs.place import Place
+
 
 @click.command("browse")
 @archive_argument
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; by default any free one.")
 @click.pass_obj
-def command(output: Output, /, *, archive: Path, port: int) -> int:
+def command(output: Output, /, *, archive: Place, port: int) -> int:
     """Serve the archive to a browser on this machine, read only, until it is stopped.
 
     Search entities and files, look at images and texts, download files, choose an earlier snapshot, see what failed. It
@@ -29,13 +33,17 @@ def command(output: Output, /, *, archive: Path, port: int) -> int:
     pip install 'tracker-migrator[browse]'
     """
     from migrator.jobs.browse import Browser
+    from migrator.jobs.place import ArchivePlace, folder_of, shown
+    from migrator.jobs.remote import archive_to_read, refresh
     from migrator.jobs.runtime import run_job
 
     with TemporaryDirectory(prefix="migrator-browse-") as folder, _listening(port) as server:
-        browser = Browser(archive, Path(folder))
+        if isinstance(archive, ArchivePlace):
+            refresh(archive)
+        browser = Browser(folder_of(archive), Path(folder), archive_to_read(archive))
 
         async def serve(stop: asyncio.Event) -> None:
-            _announce(output, browser.summary.archive, f"http://127.0.0.1:{server.getsockname()[1]}/")
+            _announce(output, shown(archive), f"http://127.0.0.1:{server.getsockname()[1]}/")
             await browser.serve(server, stop)
 
         run_job(serve)

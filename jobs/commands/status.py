@@ -10,6 +10,7 @@ import click
 from migrator.jobs.options import archive_argument, at_option
 from migrator.jobs.output import Output
 from migrator.jobs.place import folder_of, shown
+from migrator.jobs.remote import holder_elsewhere
 from migrator.jobs.runtime import read_archive
 from migrator.pipeline.summary import StatusSummary
 
@@ -35,4 +36,4 @@ def command(_: Output, /, *, archive: Place, at: str) -> StatusSummary:
     from migrator.pipeline.condition import condition
 
     with read_archive(archive, at) as catalog:
-        return replace(condition(catalog, folder_of(archive)), archive=shown(archive))
+        return replace(condition(catalog, folder_of(archive), holder_elsewhere(archive)), archive=shown(archive))

@@ -17,12 +17,13 @@ from migrator.pipeline.verify import BLOB_CODES, with_files
 from migrator.store import Catalog, blob_name, holder_of, recorded_position
 
 
-def condition(catalog: Catalog, root: Path) -> StatusSummary:
+def condition(catalog: Catalog, root: Path, elsewhere: dict[str, str] | None = None) -> StatusSummary:
     """The summary of `status`: `damaged`, or `incomplete` if something failed, else `complete`.
 
-    A run that was killed is shown as `interrupted`, with `killed`; the next run records that.
+    A run that was killed is shown as `interrupted`, with `killed`; the next run records that. `elsewhere` is who holds
+    the archive on another machine.
     """
-    holder = holder_of(root)
+    holder = holder_of(root) or elsewhere
     standing, accepted = catalog.accepted.all().split(catalog.summaries.failures())
     rows = [*standing, *_failed_uploads(catalog, at_work=bool(holder))]
     problems, failures = known_problems(catalog), tuple(map(Failure.of_row, rows))

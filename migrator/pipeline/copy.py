@@ -30,8 +30,8 @@ from migrator.store import (
 
 MAX_IN_MEMORY_BYTES = 1024 * 1024
 """A larger blob is streamed."""
-BLOBS_AT_ONCE, READERS = 64, 16
-"""Small blobs that are made safe together, and how many of them are read at once."""
+BLOBS_AT_ONCE = 64
+"""Small blobs that are made safe together."""
 
 
 async def copy(
@@ -60,7 +60,7 @@ class _Copy:
         self._problems: list[Problem] = []
 
     async def run(self) -> CopySummary:
-        with ThreadPoolExecutor(READERS, "reader") as readers:
+        with ThreadPoolExecutor(self._source.store.readers, "reader") as readers:
             for folder in BLOB_FOLDERS:
                 missing = iter(await asyncio.to_thread(self._missing_in, folder))
                 while not self._stop.is_set() and (batch := [*islice(missing, BLOBS_AT_ONCE)]):

@@ -50,8 +50,6 @@ CATALOG_CODES = frozenset({"E10", "E11", "E12", "E13", "E14"})
 """Codes of damage to the catalog."""
 JOURNAL_CODES = frozenset({"E21", "E22", "E23"})
 """Codes of damage to the journal, whose file is the manifest."""
-HASHERS = 2
-"""Blobs hashed at the same time."""
 MAX_BLOBS_AT_ONCE = 64
 """Blobs hashed before they are judged."""
 POSITION_KEY = "verify_at"
@@ -204,7 +202,9 @@ class _Verify(Job[VerifySummary]):
             self._progress.transferred(blob.size if blob else 0)
             self._progress.done(failed=blob is None)
 
-        await run_workers([name for name in names if name in folder.on_disk], hash_one, HASHERS, self._stop)
+        await run_workers(
+            [name for name in names if name in folder.on_disk], hash_one, self._archive.store.readers, self._stop
+        )
         if self._stop.requested:
             return False
         await self._executor.call(self._judge, folder, names, actual)

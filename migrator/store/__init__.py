@@ -1,4 +1,4 @@
-"""An archive on disk: blobs, catalog, journal, lock. Nothing above opens a file of it."""
+"""An archive on disk or in a bucket: blobs, catalog, journal, lock. Nothing above opens a file of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from migrator.store.blobs import Archive
+    from migrator.store.blobs import Archive, BlobBody
     from migrator.store.catalog import Catalog
     from migrator.store.catalog.accepted import Acceptances, FailureKey, FailureRow, key_of
     from migrator.store.catalog.browsing import PRESENT, add_search, copy_catalog, forbid_all_but_reading
@@ -42,6 +42,7 @@ __all__ = [
     "Acceptances",
     "Archive",
     "ArchiveLock",
+    "BlobBody",
     "BlobScan",
     "BlobStore",
     "Bucket",
@@ -90,6 +91,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BlobBody": "migrator.store.blobs",
     "foreign_names": "migrator.store.layout",
     "damaged_in_copy": "migrator.store.duplicate",
     "take_catalog": "migrator.store.duplicate",

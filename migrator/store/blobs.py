@@ -139,8 +139,10 @@ class BlobBody:
     """The bytes of a blob; each iteration starts again. `ArchiveDamagedError` if they don't match the hash, raised
     before the last bytes are given away.
 
-    `content` is the whole blob, if it is in memory already.
+    `content` is the whole blob, if it is in memory already. `is_damaged`: an iteration has found that it is.
     """
+
+    is_damaged = False
 
     def __init__(self, store: BlobStore, blob: Blob, content: bytes | None = None) -> None:
         self._store, self._blob, self.content = store, blob, content
@@ -161,6 +163,7 @@ class BlobBody:
         except OSError as error:
             raise ArchiveDamagedError(f"{blob_name(self._blob.sha256)}: {error.strerror or error}") from error
         if sha256.hexdigest() != self._blob.sha256:
+            self.is_damaged = True
             raise ArchiveDamagedError(f"{blob_name(self._blob.sha256)}: its content is not what its name says")
         if last:
             yield last

@@ -37,7 +37,8 @@ from migrator.store.receiving import LargeFile, StoringFiles
 class FolderBlobs(BlobStore):
     """The blobs in the folder `root`."""
 
-    reads_twice = checks_by_reading = room = True
+    reads_twice = room = True
+    readers = 2
 
     def __init__(self, root: Path) -> None:
         self.root = root

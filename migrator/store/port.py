@@ -74,8 +74,8 @@ class BlobStore(Protocol):
 
     reads_twice: bool
     """Whether a blob may be read twice, because that costs little."""
-    checks_by_reading: bool
-    """Whether a verify hashes blobs unless something else is requested; otherwise it looks at names and sizes."""
+    readers: int
+    """How many blobs may be read at once."""
     room: bool
     """Whether the blobs need room on the disk of the archive's folder."""
 

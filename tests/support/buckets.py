@@ -98,13 +98,16 @@ def in_bucket(
     *,
     workers: int = 0,
     local: str = "local",
+    target: Sandbox | None = None,
     sections: dict[str, Any] | None = None,
     **limits: object,
 ) -> Path:
     """A configuration of a backup into the bucket."""
     (folder / local).parent.mkdir(parents=True, exist_ok=True)
     storage = {"local": local, "endpoint": url, "region": "us-east-1", "access_key": KEY, "allow_http": True}
-    config = configured(folder, sandbox, workers, sections={**(sections or {}), "storage": storage}, **limits)
+    config = configured(
+        folder, sandbox, workers, sections={"target": target, **(sections or {}), "storage": storage}, **limits
+    )
     (folder / "s3-secret").write_text(SECRET)
     text = config.read_text().replace('archive = "archive"', f'archive = "s3://{BUCKET}/{prefix}"')
     config.write_text(text.replace("[storage]", '[storage]\nsecret_key = { file = "s3-secret" }'))

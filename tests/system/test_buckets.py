@@ -74,6 +74,25 @@ async def test_a_large_file_goes_in_parts_and_leaves_nothing(tmp_path, server, p
     assert proxy.requests["POST"] > 0, "it was sent in parts"
 
 
+async def test_a_stop_gives_up_the_parts_of_a_large_file(tmp_path, server, proxy):
+    given_up = []
+
+    def fault(_proxy, request) -> str:
+        if request.method == "DELETE" and "uploadId" in request.query:
+            given_up.append(request.path)
+        return ""
+
+    proxy.fault = fault
+    world = world_of(1, median=400_000_000)
+    async with TargetprocessSandbox(world) as sandbox:
+        config = in_bucket(tmp_path, sandbox, proxy.url, bandwidth="3 MB/s")
+        process = await start("-q", "backup", config)
+        await until(lambda: proxy.requests["POST"] > 0)
+        process.terminate()
+        assert (await ended(process, within=20)).code == 130
+    assert given_up, "the store keeps no parts"
+
+
 async def test_every_command_works_on_a_bucket(tmp_path, server, proxy, sandbox):
     config = in_bucket(tmp_path, sandbox, proxy.url)
     assert (await run("-q", "backup", config)).code == 0

@@ -25,11 +25,12 @@ from migrator.pipeline.run import RunContext
 from migrator.pipeline.stop import back_off
 from migrator.ports import Body, Target
 from migrator.progress import Progress
-from migrator.store import Archive, now
+from migrator.store import Archive, BlobBody, now
 
 Outgoing = tuple[Upload, Draft]
 """An upload that has to be sent, and what is sent."""
 
+DAMAGED = "its blob is damaged or missing; run the backup again"
 MAX_SENDS = 4
 """How often one upload is sent in a run."""
 MAX_BLIND_SENDS = 2
@@ -102,7 +103,7 @@ class Sender:
         """
         body = await asyncio.to_thread(self._archive.body, upload.blob)
         if body is None:
-            raise errors.RejectedError("its blob is damaged or missing; run the backup again")
+            raise errors.RejectedError(DAMAGED)
         if reason := await self._target.refuses(upload.to, draft):
             raise errors.RejectedError(reason)
         if self._dry_run and (word := await refused_word_in(body, self._target.capabilities.refused_words)):
@@ -136,6 +137,8 @@ class Sender:
         try:
             remote = await self._target.upload(upload.to, draft, body)
         except errors.OutcomeUnknownError as error:
+            if isinstance(body, BlobBody) and body.is_damaged:  # seen before its last bytes: nothing has arrived
+                raise errors.RejectedError(DAMAGED) from error
             return error
         except errors.LoginPageError as error:
             return errors.OutcomeUnknownError(str(error), finished=True, login=True)

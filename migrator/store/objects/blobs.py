@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 from typing_extensions import override
 
+from migrator.errors import ConfigError
 from migrator.model import Blob
 from migrator.store import disk
 from migrator.store.disk import disk_errors
@@ -37,7 +38,8 @@ class ObjectBlobs(BlobStore):
     `guard` raises if this run may not write any more, because another one has taken over its lock.
     """
 
-    reads_twice = checks_by_reading = room = False
+    reads_twice = room = False
+    readers = 16
 
     def __init__(self, bucket: Bucket, local: Path, guard: Callable[[], None] = lambda: None) -> None:
         self.bucket, self.guard, self._local = bucket, guard, local
@@ -54,6 +56,16 @@ class ObjectBlobs(BlobStore):
     @override
     def empty_incoming(self) -> None:
         self.bucket.remove([path for path, _ in self.bucket.objects(INCOMING)])
+
+    def require_free(self) -> None:
+        """`ConfigError` if there are objects of others: nothing of theirs may be overwritten or swept."""
+        folders, objects = self.bucket.look()
+        names = sorted(name for name in (*folders, *objects) if not is_in_bucket(name))
+        found = self.bucket.read(README)
+        if names or (found and not found[0].startswith(BUCKET_README.encode().splitlines()[0])):
+            raise ConfigError(
+                f"{self.bucket.name} has other things in it ({(names or [README])[0]}): name a folder of its own"
+            )
 
     @override
     def size_of(self, sha256: str) -> int | None:

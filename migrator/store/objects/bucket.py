@@ -9,6 +9,7 @@ the first line without the query is shown.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,7 +82,7 @@ class Bucket:
             **profile_of(address.url, address.options),
             **address.options,
             "client_options": {
-                "allow_http": address.allow_http,
+                "allow_http": address.allow_http or os.environ.get("AWS_ALLOW_HTTP", "").lower() in {"1", "true"},
                 "timeout": "24h",  # of a whole request, large objects included; `read_timeout` is the one that counts
                 "read_timeout": f"{READ_SECONDS}s",
                 "connect_timeout": "10s",

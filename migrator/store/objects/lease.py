@@ -16,6 +16,7 @@ import os
 import socket
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Self
@@ -161,9 +162,11 @@ class Lease:
 
 
 def holder_in(bucket: Bucket) -> dict[str, str] | None:
-    """Who holds the archive in a bucket: command, pid, host, since. None if nobody does."""
+    """Who holds the archive in a bucket: command, pid, host, since. None if nobody does, or not any more."""
     found = bucket.read(LOCK)
-    holder: dict[str, Any] = parsed(found[0]) if found else {}
+    if found is None or (datetime.now(UTC) - found[1].at).total_seconds() > 2 * LEASE_SECONDS:
+        return None
+    holder: dict[str, Any] = parsed(found[0])
     return {name: str(holder[name]) for name in ("command", "pid", "host", "since")} if holder else None
 
 

@@ -1,0 +1,235 @@
+"""Every command on an archive in a bucket, and the ways to reach a store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+
+import aiohttp
+import pytest
+
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
+from tests.support.buckets import BUCKET, KEY, SECRET, in_bucket, proxy_to, s3_server
+from tests.support.fetch_workers import world_of
+from tests.support.program import ended, kill, run, start, until
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+WORLD = world_of(80)
+
+
+@pytest.fixture
+async def server(tmp_path):
+    async with s3_server(tmp_path) as serving:
+        yield serving
+
+
+@pytest.fixture
+async def sandbox():
+    async with TargetprocessSandbox(WORLD) as serving:
+        yield serving
+
+
+@pytest.fixture
+async def proxy(server):
+    async with proxy_to(server) as passing:
+        yield passing
+
+
+async def done(*arguments):
+    finished = await run("-q", "--json", *arguments)
+    assert finished.code == 0, finished.err
+    return finished.document
+
+
+async def test_a_load_streams_from_the_store(tmp_path, proxy):
+    world = world_of(12, median=2_500_000)
+    async with TargetprocessSandbox(world) as source, TeamPulseSandbox(world.without_attachments()) as target:
+        config = in_bucket(tmp_path, source, proxy.url, target=target)
+        await done("backup", config)
+        loaded = await done("load", config, "--verify", "content")
+        assert loaded["uploads"]["uploaded"] == loaded["uploads"]["planned"] > 5
+        assert max(file.size for file in world.attachments) > 8 * 2**20
+        assert not [*(tmp_path / "local").glob("incoming*")], "nothing was written here on the way"
+        assert (await done("rollback", config, "--yes"))["deletions"]["deleted"] == loaded["uploads"]["uploaded"]
+
+
+async def test_a_blob_that_rotted_in_the_store_is_not_sent(tmp_path, server):
+    world = world_of(5, median=2_500_000)
+    async with TargetprocessSandbox(world) as source, TeamPulseSandbox(world.without_attachments()) as target:
+        config = in_bucket(tmp_path, source, server.url, target=target)
+        await done("backup", config)
+        path = max((server.folder / "archive" / "blobs").glob("*/*"), key=lambda path: path.stat().st_size)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        await asyncio.sleep(6)  # the server notices changes of its files within five seconds
+        loaded = await run("-q", "--json", "load", config)
+        assert (loaded.code, loaded.document["uploads"]["failed"]) == (3, 1)
+        assert "its blob is damaged" in loaded.document["failures"][0]["reason"]
+        assert path.name not in {source.state.sha256_of(file) for file in target.state.attachments()}
+
+
+async def test_damage_in_the_store_is_found_and_healed(tmp_path, server, proxy, sandbox):
+    config = in_bucket(tmp_path, sandbox, proxy.url)
+    await done("backup", config)
+    bucket = server.bucket("archive", proxy.url)
+    damaged, lost, *_ = sorted(server.blobs("archive"))
+    content = server.blobs("archive")[damaged]
+
+    def harm():
+        bucket.put(f"blobs/{damaged[:2]}/{damaged}", content[:-1] + bytes([content[-1] ^ 1]))
+        bucket.remove([f"blobs/{lost[:2]}/{lost}"])
+        bucket.put("blobs/ab/stranger", b"?")
+        bucket.put("letter.txt", b"?")
+
+    await asyncio.to_thread(harm)
+    verified = await run("-q", "--json", "verify", config)
+    found = {(problem["code"], problem["path"]) for problem in verified.document["problems"]}
+    assert found == {
+        ("E01", f"blobs/{damaged[:2]}/{damaged}"),
+        ("E02", f"blobs/{lost[:2]}/{lost}"),
+        ("E03", "blobs/ab/stranger"),
+        ("E03", "letter.txt"),
+    }
+    assert (await run("-q", "status", config)).code == 5
+    assert (await run("-q", "backup", config)).code == 0
+    assert server.blobs("archive")[damaged] == content
+    assert lost in server.blobs("archive")
+
+
+async def test_a_prune_deletes_in_the_store_what_nothing_needs(tmp_path, server, proxy, sandbox):
+    config = in_bucket(tmp_path, sandbox, proxy.url)
+    await done("backup", config)
+    gone = next(file for file in sandbox.world.attachments if sandbox.world.owner_of(file) is not None)
+    sandbox.state.delete(gone.id)
+    await done("backup", config)
+    before = server.blobs("archive").keys()
+    assert (await done("prune", config, "--keep-last", "1"))["blobs"]["removed"] == 1
+    assert before - server.blobs("archive").keys() == {sandbox.state.sha256_of(gone)}
+    await done("verify", config)
+
+
+async def test_a_night_and_a_restore_work_on_a_bucket(tmp_path, proxy, sandbox):
+    config = in_bucket(
+        tmp_path,
+        sandbox,
+        proxy.url,
+        sections={"nightly": {"report": "night.html", "verify": "50%"}, "retention": {"keep_last": 3}},
+    )
+    night = await done("nightly", config)
+    assert {"backup", "verify", "prune"} <= night["results"][0].keys()
+    gone = next(file for file in sandbox.world.attachments if sandbox.world.owner_of(file) is not None)
+    sandbox.state.delete(gone.id)
+    await done("nightly", config)
+    assert (await done("restore", config))["uploads"]["uploaded"] == 1
+    changes = await done("diff", config)
+    assert changes["counts"]["removed"] == 1
+    assert (tmp_path / "night.html").stat().st_size > 1000
+
+
+async def test_a_browser_gets_files_from_the_store(tmp_path, proxy, sandbox):
+    config = in_bucket(tmp_path, sandbox, proxy.url)
+    await done("backup", config)
+    process = await start("--json", "browse", config)
+    url = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))["url"]
+    file = next(file for file in sandbox.world.attachments if sandbox.world.owner_of(file) is not None)
+    try:
+        async with aiohttp.ClientSession() as session, session.get(f"{url}download?id={file.id}") as answer:
+            body = await answer.read()
+        assert answer.status == 200
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await ended(process)
+    assert len(body) == file.size
+
+
+async def test_status_says_who_is_at_work_on_another_machine(tmp_path, server, proxy, sandbox):
+    one, other = (in_bucket(tmp_path / name, sandbox, proxy.url) for name in "ab")
+    await done("backup", one)
+    sandbox.faults.latency = 0.2
+    process = await start("-q", "backup", one)
+    await until(lambda: (server.folder / "archive" / "lock").exists())
+    assert (await done("status", other))["at_work"]["command"] == "backup"
+    await kill(process)
+
+
+async def test_keys_and_address_may_come_from_the_environment(tmp_path, proxy, sandbox, monkeypatch):
+    config = in_bucket(tmp_path, sandbox, proxy.url)
+    text = config.read_text()
+    config.write_text(text[: text.index("[storage]")])
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_ENDPOINT_URL": proxy.url,
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    await done("backup", config)
+    assert (await done("status", f"s3://{BUCKET}/archive"))["totals"]["attachments"]["stored"] == 80
+    assert (await done("verify", f"s3://{BUCKET}/archive/"))["problems"] == []
+    [local] = (tmp_path / "state" / "migrator").iterdir()
+    assert (await done("snapshots", local))["snapshots"][0]["attachments"] == 80, "its folder stands for it"
+
+
+async def test_keys_may_come_from_a_profile(tmp_path, proxy, sandbox, monkeypatch):
+    config = in_bucket(tmp_path, sandbox, proxy.url)
+    lines = [
+        line for line in config.read_text().splitlines() if not line.startswith(("access_key", "secret_key", "region"))
+    ]
+    config.write_text("\n".join(lines))
+    (tmp_path / "aws").write_text(f"[backup]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n")
+    (tmp_path / "aws-config").write_text("[profile backup]\nregion = us-east-1\n")
+    monkeypatch.setenv("AWS_PROFILE", "backup")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "aws"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws-config"))
+    await done("backup", config)
+
+
+async def test_a_folder_may_stand_for_a_bucket(tmp_path, sandbox):
+    config = in_bucket(tmp_path, sandbox, "http://127.0.0.1:9")
+    text = config.read_text().replace(f"s3://{BUCKET}/archive", f"file://{tmp_path}/share")
+    config.write_text(text[: text.index("[storage]")] + '[storage]\nlocal = "local"\n')
+    await done("backup", config)
+    await done("verify", config)
+    names = {path.name for path in (tmp_path / "share").iterdir()}
+    assert {"README.txt", "blobs", "catalog.db", "manifest.jsonl"} <= names
+
+
+@pytest.mark.parametrize("name", ["README.txt", "letter.txt", "incoming/letter.txt"])
+async def test_a_folder_with_other_things_is_not_touched(tmp_path, server, proxy, sandbox, name):
+    bucket = server.bucket("archive", proxy.url)
+    await asyncio.to_thread(bucket.put, name, b"dear all")
+    if name.startswith("incoming"):
+        await asyncio.to_thread(bucket.put, "others.txt", b"?")
+    refused = await run("-q", "--json", "backup", in_bucket(tmp_path, sandbox, proxy.url))
+    assert (refused.code, "has other things in it" in refused.err) == (2, True)
+    assert (server.folder / "archive" / name).read_bytes() == b"dear all"
+    assert not (server.folder / "archive" / "blobs").exists()
+
+
+@pytest.mark.parametrize(
+    ("archive", "storage", "says"),
+    [
+        ("http://x/y", "", "an archive is a folder, or lies at s3://"),
+        ("s3://", "", "is written like"),
+        ("s3://b/f?key=x", "", "has no keys in it"),
+        ("archive", "region = 'x'", "[storage] is of no use where archive is a folder"),
+        ("gs://b/f", "access_key = 'x'", "storage.access_key is of no use for gs://b/f"),
+        ("s3://b/f", "endpoint = 'http://10.0.0.1:9000'", "storage.allow_http = true permits that"),
+        ("s3://b/f", "acces_key = 'x'", "did you mean storage.access_key?"),
+        ("s3://b/f", "secret_key = {env = 'NOT_THERE'}", "environment variable NOT_THERE is not set"),
+    ],
+)
+async def test_settings_that_make_no_sense_are_refused(tmp_path, archive, storage, says):
+    config = tmp_path / "c.toml"
+    config.write_text(
+        f"archive = '{archive}'\n[source]\ntracker = 'redmine'\nurl = 'http://127.0.0.1:9'\n[source.auth]\n"
+        f"api_key = 'k'\n" + (f"[storage]\n{storage}\n" if storage else "")
+    )
+    refused = await run("-q", "--json", "status", config)
+    assert refused.code == 2
+    assert says in refused.document["error"]["message"]
