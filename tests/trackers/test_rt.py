@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from migrator import errors
+from migrator.layers.retry import RetryingTarget, RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityDraft, EntityRef
 from migrator.ports import BodyFacts
@@ -296,14 +298,25 @@ async def test_recorded_file_that_was_cut_has_its_real_size(fake):
     assert (file.name, file.size) == ("five.bin", 750_000)
 
 
-async def test_files_that_would_surely_be_cut_are_not_sent(fake):
+@pytest.mark.parametrize("another_run", [False, True])
+async def test_files_that_would_surely_be_cut_are_not_sent(fake, another_run):
     number = fake.ticket("a ticket")
     fake.limit, made = 600, target(fake.url)
     await made.upload(ticket(number), Draft("big.bin", "", "", 1000), Bytes(bytes(1000)))
+    made = target(fake.url) if another_run else made
     await made.upload(ticket(number), Draft("not sure.bin", "", "", 800), Bytes(bytes(800)))
-    with pytest.raises(errors.RejectedError, match="cuts or drops files of over 800 bytes"):
+    with pytest.raises(errors.RejectedError, match=r"over 800 bytes; see target\.options\.max_bytes"):
         await made.upload(ticket(number), Draft("big.bin", "", "", 801), Bytes(bytes(801)))
     assert [name for name, *_ in fake.files_of(number)] == ["big.bin", "not sure.bin"]
+    assert await target(fake.url, max_bytes=5000).refuses(ticket(number), Draft("big.bin", "", "", 801)) is None
+
+
+async def test_file_that_was_cut_is_not_asked_for_again_and_again(fake):
+    number = fake.ticket("a ticket")
+    fake.limit, made = 600, RetryingTarget(target(fake.url), RetryPolicy(backoff=100.0))
+    cut = await made.upload(ticket(number), Draft("big.bin", "", "", 1000), Bytes(bytes(1000)))
+    with pytest.raises(errors.RejectedError, match="600 of 1000 bytes are there"):
+        await made.read_back(replace(cut, size=1000), MemorySink())
 
 
 async def test_comment_without_its_file_is_a_doubt_and_no_arrival(fake):

@@ -51,15 +51,11 @@ class Api:
         listed = await self._list(f"ticket/{number}/history", "Type,OldValue,NewValue", _ABOUT_FILES)
         return [item for item in listed if item.get("Type") in _CUTS]
 
-    async def last_cut(self) -> str:
-        """A few words on the last file anywhere that RT cut or dropped when it took it; empty if there is none."""
+    async def last_cut(self) -> dict[str, Any] | None:
+        """The last such transaction of any ticket; None if there is none."""
         query = {"query": " OR ".join(f"Type = '{name}'" for name in _CUTS), "orderby": "id", "order": "DESC"}
         answer = await self.get("transactions", query | {"per_page": "1", "fields": "OldValue,NewValue,Created"})
-        items = objects_in(answer, "items")
-        if not items:
-            return ""
-        before, after, date = (text(items[0].get(field)) for field in ("OldValue", "NewValue", "Created"))
-        return f"RT cuts or drops large files when it takes them, last {date} one of {before} bytes at {after}"
+        return next(iter(objects_in(answer, "items")), None)
 
     async def file_fields(self) -> list[str]:
         """The names of the custom fields that hold files."""
@@ -114,6 +110,18 @@ def attachment_in(item: Mapping[str, Any], owner: EntityRef) -> Attachment:
         created_by=text(as_object(item.get("Creator")).get("id")),
         raw=raw_json(item),
     )
+
+
+def words_on_cut(cut: Mapping[str, Any]) -> str:
+    """A sentence on such a transaction."""
+    before, limit, date = (text(cut.get(field)) for field in ("OldValue", "NewValue", "Created"))
+    return f"RT cuts or drops large files when it takes them, last {date} one of {before} bytes at {limit}"
+
+
+def kept_bytes(cut: Mapping[str, Any]) -> int | None:
+    """The largest file that RT may keep whole, by such a transaction. Of files with zero bytes it may keep only 3/4."""
+    limit = integer(cut.get("NewValue"))
+    return None if limit is None else limit * 4 // 3
 
 
 def stated_length(record: Mapping[str, Any]) -> int | None:

@@ -13,7 +13,7 @@ from migrator.ports import Source
 from migrator.trackers.lenient import integer
 from migrator.trackers.listing import Listing, PageItems, PageOrder, PageRequest
 from migrator.trackers.prefetch import Prefetcher
-from migrator.trackers.rt.api import API, PAGE_SIZE, TICKET, entity_in
+from migrator.trackers.rt.api import API, PAGE_SIZE, TICKET, entity_in, words_on_cut
 from migrator.trackers.rt.client import Options, RtTracker
 from migrator.trackers.strict import list_in, number_in, numbered, object_in, split
 from migrator.wire import HttpClient
@@ -68,7 +68,7 @@ class RtSource(RtTracker, Source):
             await self.attachments_of(entity)
             sentences += [] if self.api.sees_all else [NO_SUPERUSER]
         if cut := await self.api.last_cut():
-            sentences.append(f"{cut}; what is left of such a file is backed up, with a warning")
+            sentences.append(f"{words_on_cut(cut)}; what is left of such a file is backed up, with a warning")
         if fields := await self.api.file_fields():
             sentences.append(f"files in custom fields are not backed up: {', '.join(fields)}")
         return tuple(sentences)

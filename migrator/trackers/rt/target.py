@@ -23,7 +23,7 @@ from migrator.errors import ConfigError, ItemFailedError, OutcomeUnknownError, R
 from migrator.model import Attachment, Draft, EntityDraft, EntityRef
 from migrator.ports import Body, BodyFacts, Sink, Target
 from migrator.trackers.lenient import integer
-from migrator.trackers.rt.api import API, TICKET
+from migrator.trackers.rt.api import API, TICKET, kept_bytes, words_on_cut
 from migrator.trackers.rt.client import Options, RtTracker, ticket_number
 from migrator.trackers.strict import number_in, object_in, objects_in
 from migrator.wire import Answer, Base64JsonBody, HttpClient, Request, sendable
@@ -45,12 +45,13 @@ class RtTarget(RtTracker, Target):
         super().__init__(http, options)
         self._sizes: dict[str, int] = {}  # of files that were cut, by id
         self._largest: int | None = None  # a larger file would surely be cut
+        self._asked = False  # whether the last file that was cut is known
 
     @override
     async def oddities(self) -> tuple[str, ...]:
-        cut = "" if self._options.max_bytes else await self.api.last_cut()
-        hint = "larger files will fail and leave a part of each there; set target.options.max_bytes"
-        return (f"{cut}; {hint}",) if cut else ()
+        cut = None if self._options.max_bytes else await self.api.last_cut()
+        hint = "larger files are not sent; if this RT keeps them now, set target.options.max_bytes to what it keeps"
+        return (f"{words_on_cut(cut)}; {hint}",) if cut else ()
 
     @override
     def legal_name(self, name: str) -> str:
@@ -75,9 +76,13 @@ class RtTarget(RtTracker, Target):
 
     @override
     async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
-        """Also if a smaller file was cut in this run."""
+        """Also if it would be cut, as another file was before: in this run, or without `max_bytes` at any time."""
+        if not self._asked and not self._options.max_bytes:
+            cut = await self.api.last_cut()
+            self._largest, self._asked = kept_bytes(cut) if cut else None, True
         if self._largest is not None and draft.size > self._largest:
-            return f"too large: {draft.size} bytes; this RT cuts or drops files of over {self._largest} bytes"
+            reason = f"this RT cut or dropped a file of over {self._largest} bytes"
+            return f"too large: {draft.size} bytes; {reason}; see target.options.max_bytes"
         return await super().refuses(owner, draft)
 
     @override
@@ -110,16 +115,23 @@ class RtTarget(RtTracker, Target):
         if there.sha256.digest() != sent.sha256.digest():
             if there.size == sent.size:
                 raise OutcomeUnknownError("RT said yes, but the file has other bytes there", accepted=True)
-            await self._learn_limit(owner, sent.size)
-        self._sizes[file.id] = there.size
+            await self._note_cut(file, sent.size, there.size)
         return replace(file, size=there.size)
 
-    async def _learn_limit(self, owner: EntityRef, size: int) -> None:
-        """Remember which files would surely be cut, too. For files with zero bytes, RT's limit may be 3/4 of it."""
+    async def _note_cut(self, file: Attachment, size: int, there: int) -> None:
+        """Remember that RT cut a file of this size, if its history says so, and which files would be cut, too."""
         with contextlib.suppress(ItemFailedError):
-            cuts = await self.api.cuts(ticket_number(owner))
-            limits = [integer(cut.get("NewValue")) or size for cut in cuts if integer(cut.get("OldValue")) == size]
-            self._largest = min(limits, default=size) * 4 // 3
+            for cut in await self.api.cuts(ticket_number(file.owner)):
+                if integer(cut.get("OldValue")) == size:
+                    self._sizes[file.id], self._largest = there, kept_bytes(cut)
+
+    @override
+    async def read_back(self, remote: Attachment, sink: Sink) -> None:
+        """`RejectedError` for a file that was cut, if another size is expected: repeating that would not help."""
+        size = self._sizes.get(remote.id)
+        if size is not None and remote.size not in {None, size}:
+            raise RejectedError(f"RT cut or dropped it: {size} of {remote.size} bytes are there")
+        await super().read_back(remote, sink)
 
     async def _contents(self, file: Attachment) -> _HashSink:
         sink = _HashSink()
