@@ -1,4 +1,4 @@
-"""Trackers whose answers are made wrong on their way out: any sandbox, and the stand-in for a Redmine.
+"""Trackers whose answers are made wrong on their way out: any sandbox, and the stand-ins for a Redmine and an RT.
 
 Each example has a fresh one, so that an example that failed fails again.
 """
@@ -18,6 +18,7 @@ from migrator.sandbox.world.model import World
 from tests.fuzz.mutations import Change, changed
 from tests.trackers.fake_redmine import KEY, FakeRedmine
 from tests.trackers.fake_redmine_beside import Space
+from tests.trackers.fake_rt import TOKEN, FakeRt
 
 MOST = 400
 """So many requests are a loop."""
@@ -97,6 +98,15 @@ class WrongRedmine(FakeRedmine):
         return await self.plan.answer(request, super()._answer)
 
 
+class WrongRt(FakeRt):
+    """The same for the stand-in for a Request Tracker."""
+
+    plan: Plan
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        return await self.plan.answer(request, super()._answer)
+
+
 @dataclass(frozen=True)
 class Running:
     """Where it is, and how to log in."""
@@ -116,6 +126,13 @@ async def wrong_tracker(tracker: str, world: World, plan: Plan, **oddities: Any)
         async with fake.running():
             yield Running(fake.url, {"api_key": KEY}, fake)
         return
+    if tracker == "rt":
+        rt = WrongRt()
+        rt.plan = plan
+        fill_rt(rt, world)
+        async with rt.running():
+            yield Running(rt.url, {"token": TOKEN}, rt)
+        return
     kind = type("Wrong" + SANDBOXES[tracker].__name__, (Wrong, SANDBOXES[tracker]), {"plan": plan})
     async with kind(world, **oddities) as sandbox:
         yield Running(sandbox.url, sandbox.credentials, sandbox)
@@ -128,6 +145,17 @@ def fill(fake: FakeRedmine, world: World) -> None:
         if (owner := world.owner_of(file)) is not None:
             fake.file(issues[owner], file.name, world.content(file), file.description or "", file.media_type)
     fill_beside(fake)
+
+
+def fill_rt(fake: FakeRt, world: World) -> None:
+    """The files of a world on tickets, and one more that was cut."""
+    tickets = {entity.id: fake.ticket(entity.title) for entity in world.entities}
+    for file in world.attachments:
+        if (owner := world.owner_of(file)) is not None:
+            fake.file(tickets[owner], file.name, world.content(file), "image/png")
+    fake.limit = 3
+    fake.file(max(fake.tickets), "cut.bin", b"newer", "image/png")
+    fake.limit = None
 
 
 def fill_beside(fake: FakeRedmine) -> None:

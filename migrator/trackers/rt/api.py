@@ -75,7 +75,8 @@ class Api:
         for page in itertools.count(1):
             answer = await self.get(path, {**query, "page": str(page)})
             items, total, known = objects_in(answer, "items"), integer(answer.get("total")), len(by_number)
-            self.sees_all = total is not None
+            if not wanted:
+                self.sees_all = total is not None
             if total is None and not wanted:
                 return await self._list(path, fields, _WITH_NAME)
             by_number.update((number_in(item), item) for item in items)

@@ -43,10 +43,14 @@ class RtSource(RtTracker, Source):
 
     @override
     async def read(self, stream: str, cursor: Cursor | None) -> Page:
+        """The first page shows whether RT tells this account how many files a ticket has."""
         listing = Listing(self._fetch, number_in, PAGE_SIZE, (PageOrder.KEYSET,))
         listed = await self._prefetcher.wrap(listing).read(cursor)
         entities = tuple(entity_in(item, self._http.base) for item in listed.items)
-        return Page(entities=entities, ask=entities, next=listed.next, unread=listed.unread)
+        if self.api.sees_all is None and entities:
+            await self.api.files(entities[0].ref, f"ticket/{entities[0].ref.id}")
+        warnings = (NO_SUPERUSER,) if self.api.sees_all is False else ()
+        return Page(entities=entities, ask=entities, next=listed.next, unread=listed.unread, warnings=warnings)
 
     async def _fetch(self, request: PageRequest) -> PageItems:
         """The tickets after an id. Their total counts from there, too."""
@@ -64,9 +68,6 @@ class RtSource(RtTracker, Source):
     async def oddities(self) -> tuple[str, ...]:
         page = await self.read("tickets", None)
         sentences = [] if page.entities else ["no ticket is found, so nothing is backed up"]
-        for entity in page.entities[:1]:
-            await self.attachments_of(entity)
-            sentences += [] if self.api.sees_all else [NO_SUPERUSER]
         if cut := await self.api.last_cut():
             sentences.append(f"{words_on_cut(cut)}; what is left of such a file is backed up, with a warning")
         if fields := await self.api.file_fields():
