@@ -367,6 +367,12 @@ async def test_ticket_created_without_its_link_ends_the_load(fake):
         await target(fake.url).create_entity(EntityDraft("Bug", "a bug", "text", "migrator-1"))
 
 
+async def test_ticket_that_cannot_be_looked_for_is_not_created_again(fake):
+    fake.answers_with["tickets"] = {"items": None}
+    with pytest.raises(errors.OutcomeUnknownError, match="Ticket 1 was created"):
+        await target(fake.url).create_entity(EntityDraft("Bug", "a bug", "text", "migrator-1"))
+
+
 @pytest.mark.parametrize(("queue", "reason"), [("", "is needed"), ("Nope", "sees no queue 'Nope'")])
 async def test_queue_for_new_tickets_must_be_named_and_exist(fake, queue, reason):
     with pytest.raises(errors.ConfigError, match=f"create_queue.* {reason}"):

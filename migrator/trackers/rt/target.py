@@ -110,7 +110,8 @@ class RtTarget(RtTracker, Target):
         except ItemFailedError as error:
             raise OutcomeUnknownError(f"sent, but it could not be read back ({error})") from None
         if len(files) != 1:
-            raise OutcomeUnknownError(f"RT said yes, but there are {len(files)} files on the comment", accepted=True)
+            reason = f"there are {len(files)} files on the comment; may this account see comments?"
+            raise OutcomeUnknownError(f"RT said yes, but {reason}", accepted=True)
         [file], [there] = files, contents
         if there.sha256.digest() != sent.sha256.digest():
             if there.size == sent.size:
@@ -170,7 +171,11 @@ class RtTarget(RtTracker, Target):
         }
         answer = await self._http.write_json("POST", f"{API}/ticket", ticket)
         made = EntityRef(TICKET, str(number_in(object_in(answer.json()))))
-        if await self.find_entity(draft) is None:
+        try:
+            found = await self.find_entity(draft)
+        except ItemFailedError as error:
+            raise OutcomeUnknownError(f"{made} was created, but looking for its link failed ({error})") from None
+        if found is None:
             reason = "was created without its link, so no run can find it; this account needs the right ModifyTicket"
             raise ConfigError(f"{made} {reason}")
         return made
