@@ -20,7 +20,7 @@ MEMORY = Path("/dev/shm")
 ENOUGH = 6 * 10**9
 
 HERE = Path(__file__).parent
-REAL = ("redmine", "kiwi")
+REAL = ("redmine", "kiwi", "rt")
 """Marks of tests that need a real server."""
 FOLDERS = {"system", "simulation"}
 """Folders whose tests all have the mark `system`."""

@@ -36,6 +36,7 @@ TRACKERS: dict[str, str] = {
     "issuetrak": "migrator.trackers.issuetrak",
     "kiwi": "migrator.trackers.kiwi",
     "redmine": "migrator.trackers.redmine",
+    "rt": "migrator.trackers.rt",
     "squash": "migrator.trackers.squash",
     "targetprocess": "migrator.trackers.targetprocess",
     "teampulse": "migrator.trackers.teampulse",

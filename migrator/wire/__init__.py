@@ -13,7 +13,7 @@ from migrator.wire.reach import Reach
 from migrator.wire.reading import CHUNK_BYTES
 from migrator.wire.redaction import without_secrets
 from migrator.wire.request import Request
-from migrator.wire.request_body import Base64JsonBody, MultipartBody, RawBody
+from migrator.wire.request_body import Base64JsonBody, MultipartBody, RawBody, sendable
 from migrator.wire.route import OBSOLETE_TLS_VERSIONS, Proxy, Route, TlsFiles
 from migrator.wire.status import (
     error_reason,
@@ -57,6 +57,7 @@ __all__ = [
     "parse_json_or_none",
     "read_json",
     "says_too_large",
+    "sendable",
     "without_secrets",
     "written_json",
 ]

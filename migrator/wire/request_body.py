@@ -66,12 +66,23 @@ class RawBody:
 
 
 class Base64JsonBody:
-    """A JSON object with the file as base64 in its last field; iterating it again starts again."""
+    """A JSON object with the file as base64 in its last field; iterating it again starts again.
 
-    def __init__(self, values: Mapping[str, object], field: str, body: Body) -> None:
-        fields = "".join(f"{json.dumps(name)}: {json.dumps(value)}, " for name, value in values.items())
-        self._head = f'{{{fields}{json.dumps(field)}: "'.encode()
+    `frame`, if given, are the values of another object, and the name of its last field: a list with the first object as
+    its only item. The base64 text then ends with a line end, because some servers take an empty text for a missing one.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, object],
+        field: str,
+        body: Body,
+        frame: tuple[Mapping[str, object], str] | None = None,
+    ) -> None:
+        self._head = f'{_opened(values, field)}"'.encode()
         self._tail = b'"}'
+        if frame is not None:
+            self._head, self._tail = f"{_opened(*frame)}[".encode() + self._head, b'\\n"}]}'
         self._body = body
         length = len(self._head) + (body.size + 2) // 3 * 4 + len(self._tail)
         self.headers = {
@@ -92,6 +103,12 @@ class Base64JsonBody:
         if rest:
             yield base64.b64encode(rest)
         yield self._tail
+
+
+def _opened(values: Mapping[str, object], field: str) -> str:
+    """A JSON object up to the value of its last field."""
+    fields = "".join(f"{json.dumps(name)}: {json.dumps(value)}, " for name, value in values.items())
+    return f"{{{fields}{json.dumps(field)}: "
 
 
 StreamedBody = MultipartBody | RawBody | Base64JsonBody

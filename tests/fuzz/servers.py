@@ -1,4 +1,4 @@
-"""Trackers whose answers are made wrong on their way out: any sandbox, and the stand-ins for a Redmine and a Kiwi.
+"""Trackers whose answers are made wrong on their way out: any sandbox, and stand-ins for Redmine, Kiwi and RT.
 
 Each example has a fresh one, so that an example that failed fails again.
 """
@@ -19,6 +19,7 @@ from tests.fuzz.mutations import Change, changed
 from tests.trackers.fake_kiwi import PASSWORD, USER, FakeKiwi
 from tests.trackers.fake_redmine import KEY, FakeRedmine
 from tests.trackers.fake_redmine_beside import Space
+from tests.trackers.fake_rt import TOKEN, FakeRt
 
 MOST = 400
 """So many requests are a loop."""
@@ -110,6 +111,15 @@ class WrongKiwi(FakeKiwi):
         return await self.plan.answer(request, super().download)
 
 
+class WrongRt(FakeRt):
+    """The same for the stand-in for a Request Tracker."""
+
+    plan: Plan
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        return await self.plan.answer(request, super()._answer)
+
+
 @dataclass(frozen=True)
 class Running:
     """Where it is, and how to log in."""
@@ -136,6 +146,13 @@ async def wrong_tracker(tracker: str, world: World, plan: Plan, **oddities: Any)
         async with kiwi.running():
             yield Running(kiwi.url, {"username": USER, "password": PASSWORD}, kiwi)
         return
+    if tracker == "rt":
+        rt = WrongRt()
+        rt.plan = plan
+        fill_rt(rt, world)
+        async with rt.running():
+            yield Running(rt.url, {"token": TOKEN}, rt)
+        return
     kind = type("Wrong" + SANDBOXES[tracker].__name__, (Wrong, SANDBOXES[tracker]), {"plan": plan})
     async with kind(world, **oddities) as sandbox:
         yield Running(sandbox.url, sandbox.credentials, sandbox)
@@ -161,6 +178,17 @@ def fill_kiwi(fake: FakeKiwi, world: World) -> None:
             fake.put("TestCase", owners[owner]["id"], file.name, world.content(file))
     plan = fake.create("TestPlan", {"name": "a plan", "product": 1, "product_version": 51, "type": 1})
     fake.put("TestPlan", plan["id"], "plan.bin", b"new")
+
+
+def fill_rt(fake: FakeRt, world: World) -> None:
+    """The files of a world on tickets, and one more that was cut."""
+    tickets = {entity.id: fake.ticket(entity.title) for entity in world.entities}
+    for file in world.attachments:
+        if (owner := world.owner_of(file)) is not None:
+            fake.file(tickets[owner], file.name, world.content(file), "image/png")
+    fake.limit = 3
+    fake.file(max(fake.tickets), "cut.bin", b"newer", "image/png")
+    fake.limit = None
 
 
 def fill_beside(fake: FakeRedmine) -> None:

@@ -96,7 +96,8 @@ async def test_a_page_that_holds_the_answer_is_the_answer():
     assert (made.id, made.name) == ("7", "maintenance of the login.txt")
 
 
-AUTH = {"redmine": {"api_key": "k"}, "issuetrak": {"api_key": "a2V5"}, "squash": {"token": "t"}}
+AUTH = {"redmine": {"api_key": "k"}, "issuetrak": {"api_key": "a2V5"}, "squash": {"token": "t"}, "rt": {"token": "t"}}
+OWNERS = {"squash": "test-cases", "rt": "Ticket"}
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -104,7 +105,7 @@ AUTH = {"redmine": {"api_key": "k"}, "issuetrak": {"api_key": "a2V5"}, "squash":
 async def test_no_tracker_takes_a_page_for_a_file_that_arrived_or_was_deleted(tracker, name):
     parts = adapter(tracker)
     options = parts.options(created_by="APIUser") if tracker == "issuetrak" else parts.options()
-    owner = EntityRef("test-cases" if tracker == "squash" else "Bug", "1")
+    owner = EntityRef(OWNERS.get(tracker, "Bug"), "1")
     async with serving(lambda _: page(name)) as url:
         http = HttpClient(url, parts.signer(AUTH.get(tracker, {"cookie": "a=b"})))
         async with closing(RetryingTarget(parts.target(http, options), PATIENCE)) as target:

@@ -30,6 +30,7 @@ TRACKERS = {"Targetprocess": "targetprocess", "TeamPulse": "teampulse", "Issuetr
 PROMISED = {
     "Redmine": ("redmine", {"api_key": "x"}),
     "Kiwi TCMS": ("kiwi", {"username": "x", "password": "x"}),
+    "Request Tracker": ("rt", {"token": "x"}),
 }
 """Trackers without a sandbox, with credentials. The contract suite holds what their adapters promise."""
 OPTIONS = {"targetprocess": {"inline_images": "skip"}, "issuetrak": {"created_by": "APIUser"}}
