@@ -20,6 +20,8 @@ MEMORY = Path("/dev/shm")
 ENOUGH = 6 * 10**9
 
 HERE = Path(__file__).parent
+REAL = ("redmine", "roundup", "trac")
+"""Marks of tests that need a real server."""
 FOLDERS = {"system", "simulation"}
 """Folders whose tests all have the mark `system`."""
 PROCESSES = {"start", "run_process", "subprocess", "in_child", "dies_at"}
@@ -45,12 +47,12 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what needs more than this process. There is one real Redmine, so one worker has all its tests."""
+    """Marks what needs more than this process. There is one real server of a kind, so one worker has all its tests."""
     for item in items:
-        redmine = item.get_closest_marker("redmine")
-        if redmine:
-            item.add_marker(pytest.mark.xdist_group("redmine"))
-        if redmine or FOLDERS & {*item.path.relative_to(HERE).parts} or starts_a_process(item):
+        real = next(filter(item.get_closest_marker, REAL), None)
+        if real:
+            item.add_marker(pytest.mark.xdist_group(real))
+        if real or FOLDERS & {*item.path.relative_to(HERE).parts} or starts_a_process(item):
             item.add_marker(pytest.mark.system)
 
 

@@ -21,6 +21,7 @@ __all__ = ["TRACKERS", "Adapter", "adapter"]
 TRACKERS: dict[str, str] = {
     "issuetrak": "migrator.trackers.issuetrak",
     "redmine": "migrator.trackers.redmine",
+    "roundup": "migrator.trackers.roundup",
     "squash": "migrator.trackers.squash",
     "targetprocess": "migrator.trackers.targetprocess",
     "teampulse": "migrator.trackers.teampulse",
