@@ -35,6 +35,8 @@ class Capabilities:
     dates_changes       the entities in `Page.ask` may have a `modified_at`, and one that has it gets another one when a
                         file is added to it or removed; renaming a file may change nothing
     sets_description    a target can give an attachment a description
+    changes_description     a target can do so also after the upload
+    renames_twins       a target gives a file another name if its entity has one of that name already
     keeps_author_and_date   a target can store an author and date other than the account and now; for an unknown author
                         it takes another one, which `upload` returns
     max_name_bytes      the longest file name, in bytes of `name_encoding`
@@ -44,6 +46,7 @@ class Capabilities:
     fetches_alone       a source can download any file without what it learnt when it listed them, so another process
                         can do it as well
     max_attachment_bytes    the largest file that a target accepts; None if that isn't known
+    refuses_empty       a target refuses files of 0 bytes
     """
 
     streams: tuple[str, ...]
@@ -55,6 +58,8 @@ class Capabilities:
     reports_size: bool = True
     dates_changes: bool = False
     sets_description: bool = True
+    changes_description: bool = True
+    renames_twins: bool = False
     keeps_author_and_date: bool = False
     creates: bool = False
     max_name_bytes: int = 255
@@ -62,12 +67,15 @@ class Capabilities:
     deletes: bool = False
     fetches_alone: bool = True
     max_attachment_bytes: int | None = None
+    refuses_empty: bool = False
 
     def refuses(self, draft: Draft) -> str | None:
         """Why a file is known to exceed a limit of the target; None if it isn't."""
         limit = self.max_attachment_bytes
         if limit is not None and draft.size > limit:
             return f"too large: {draft.size} bytes; this target takes at most {limit}"
+        if self.refuses_empty and not draft.size:
+            return "empty: this target takes no file of 0 bytes"
         return None
 
 

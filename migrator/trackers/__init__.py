@@ -25,6 +25,7 @@ TRACKERS: dict[str, str] = {
     "squash": "migrator.trackers.squash",
     "targetprocess": "migrator.trackers.targetprocess",
     "teampulse": "migrator.trackers.teampulse",
+    "trac": "migrator.trackers.trac",
 }
 
 

@@ -28,7 +28,8 @@ ROWS = {
 }
 TRACKERS = {"Targetprocess": "targetprocess", "TeamPulse": "teampulse", "Issuetrak": "issuetrak", "Squash TM": "squash"}
 OPTIONS = {"targetprocess": {"inline_images": "skip"}, "issuetrak": {"created_by": "APIUser"}}
-REAL = {"Redmine": {"api_key": "x"}, "Roundup": {"username": "x", "password": "x"}}
+LOGIN = {"username": "x", "password": "x"}
+REAL = {"Redmine": {"api_key": "x"}, "Roundup": LOGIN, "Trac": LOGIN}
 """Trackers without a sandbox, with credentials."""
 AUTHOR = "Ann Lee"
 KINDS = set(re.findall(r"Squash TM `([\w-]+)`", SECTION))

@@ -44,6 +44,7 @@ CAPABILITIES = Capabilities(
     sets_description=False,
     creates=True,
     deletes=True,
+    refuses_empty=True,
 )
 
 

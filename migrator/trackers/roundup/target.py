@@ -24,7 +24,7 @@ from migrator.trackers.roundup.parse import FILE, attachment_id, created_in, fil
 from migrator.trackers.strict import number_in, object_in, objects_in
 from migrator.wire import Answer, HttpClient, MultipartBody, Request
 
-EMPTY = "empty: Roundup refuses empty files, and keeps a broken record of each one that is sent"
+EMPTY = "empty files can't be loaded: Roundup refuses them, and keeps a broken record of each one that is sent"
 MAX_CANDIDATES = 20
 """The most records of one name that are looked at, to find one that a killed upload left."""
 
@@ -47,11 +47,6 @@ class RoundupTarget(RoundupTracker, Target):
     def legal_name(self, name: str) -> str:
         """Roundup cuts off spaces at the ends, and takes no empty name."""
         return _SURROGATES.sub("_", name).replace("\r", "_").strip() or "_"
-
-    @override
-    async def refuses(self, owner: EntityRef, draft: Draft) -> str | None:
-        """Also an empty file."""
-        return await super().refuses(owner, draft) if draft.size else EMPTY
 
     @override
     async def upload(self, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:
