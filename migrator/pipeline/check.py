@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from typing_extensions import override
+
 from migrator.errors import ConfigError, ItemFailedError, RejectedError
 from migrator.mapping import read_rows
 from migrator.model import Attachment, Page
@@ -166,11 +168,12 @@ async def _find_kinds(source: Source, wanted: Sequence[str], pages: _FirstPages)
 
 
 async def _download_one(source: Source) -> Result:
-    """Download the smallest file on the first pages."""
-    count = 0
+    """Download the smallest file on the first pages, or the beginning of one whose size isn't listed."""
+    count, unsized = 0, list[Attachment]()
     for stream in source.capabilities.streams:
         files = await _first_files(source, stream)
         count += len(files)
+        unsized += [file for file in files if file.size is None]
         small = [file for file in files if file.size is not None and 0 < file.size <= MAX_DOWNLOAD_BYTES]
         if small:
             smallest = min(small, key=lambda file: file.size or 0)
@@ -178,7 +181,32 @@ async def _download_one(source: Source) -> Result:
             return Result(f"{smallest.name!r} of {smallest.owner}, {smallest.size} bytes")
     if not count:
         return Result("nothing was listed on the first pages, so nothing was tried", odd=True)
+    if unsized:
+        return await _download_beginning(source, unsized[0])
     return Result("no small file on the first pages, so no download was tried", odd=True)
+
+
+class _EnoughError(Exception):
+    """The beginning of a file has come."""
+
+
+class _Beginning(HashSink):
+    """Takes the beginning of a file, then ends its download by `_EnoughError`."""
+
+    @override
+    async def write(self, chunk: bytes) -> None:
+        await super().write(chunk)
+        if self.size > MAX_DOWNLOAD_BYTES:
+            raise _EnoughError
+
+
+async def _download_beginning(source: Source, file: Attachment) -> Result:
+    sink = _Beginning()
+    try:
+        await source.download(file, sink)
+    except _EnoughError:
+        return Result(f"the first {sink.size} bytes of {file.name!r} of {file.owner}")
+    return Result(f"{file.name!r} of {file.owner}, {sink.size} bytes")
 
 
 async def _first_files(source: Source, stream: str) -> list[Attachment]:
