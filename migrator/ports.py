@@ -35,6 +35,8 @@ class Capabilities:
     dates_changes       the entities in `Page.ask` may have a `modified_at`, and one that has it gets another one when a
                         file is added to it or removed; renaming a file may change nothing
     sets_description    a target can give an attachment a description
+    changes_description     a target can do so also after the upload
+    renames_twins       a target gives a file another name if its entity has one of that name already
     keeps_author_and_date   a target can store an author and date other than the account and now; for an unknown author
                         it takes another one, which `upload` returns
     max_name_bytes      the longest file name, in bytes of `name_encoding`
@@ -57,6 +59,8 @@ class Capabilities:
     reports_size: bool = True
     dates_changes: bool = False
     sets_description: bool = True
+    changes_description: bool = True
+    renames_twins: bool = False
     keeps_author_and_date: bool = False
     creates: bool = False
     max_name_bytes: int = 255

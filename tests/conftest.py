@@ -20,7 +20,7 @@ MEMORY = Path("/dev/shm")
 ENOUGH = 6 * 10**9
 
 HERE = Path(__file__).parent
-REAL = ("redmine", "kiwi", "rt")
+REAL = ("redmine", "kiwi", "roundup", "rt", "trac")
 """Marks of tests that need a real server."""
 FOLDERS = {"system", "simulation"}
 """Folders whose tests all have the mark `system`."""

@@ -168,38 +168,45 @@ async def _find_kinds(source: Source, wanted: Sequence[str], pages: _FirstPages)
 
 
 async def _download_one(source: Source) -> Result:
-    """Download the smallest file on the first pages, or one without a listed size, as far as MAX_DOWNLOAD_BYTES."""
-    count = 0
+    """Download the smallest file on the first pages, or the beginning of one whose size isn't listed."""
+    count, unsized = 0, list[Attachment]()
     for stream in source.capabilities.streams:
         files = await _first_files(source, stream)
         count += len(files)
+        unsized += [file for file in files if file.size is None]
         small = [file for file in files if file.size is not None and 0 < file.size <= MAX_DOWNLOAD_BYTES]
         if small:
             smallest = min(small, key=lambda file: file.size or 0)
             await source.download(smallest, HashSink())
             return Result(f"{smallest.name!r} of {smallest.owner}, {smallest.size} bytes")
-        if unsized := next((file for file in files if file.size is None), None):
-            sink = _LimitedSink()
-            with suppress(_EnoughError):
-                await source.download(unsized, sink)
-            return Result(f"{unsized.name!r} of {unsized.owner}, {sink.size} bytes")
     if not count:
         return Result("nothing was listed on the first pages, so nothing was tried", odd=True)
+    if unsized:
+        return await _download_beginning(source, unsized[0])
     return Result("no small file on the first pages, so no download was tried", odd=True)
 
 
 class _EnoughError(Exception):
-    """So much of a file came that the rest would come, too."""
+    """The beginning of a file has come."""
 
 
-class _LimitedSink(HashSink):
-    """Ends a download by `_EnoughError` once more than MAX_DOWNLOAD_BYTES have come."""
+class _Beginning(HashSink):
+    """Takes the beginning of a file, then ends its download by `_EnoughError`."""
 
     @override
     async def write(self, chunk: bytes) -> None:
         await super().write(chunk)
         if self.size > MAX_DOWNLOAD_BYTES:
             raise _EnoughError
+
+
+async def _download_beginning(source: Source, file: Attachment) -> Result:
+    sink = _Beginning()
+    try:
+        await source.download(file, sink)
+    except _EnoughError:
+        return Result(f"the first {sink.size} bytes of {file.name!r} of {file.owner}")
+    return Result(f"{file.name!r} of {file.owner}, {sink.size} bytes")
 
 
 async def _first_files(source: Source, stream: str) -> list[Attachment]:

@@ -36,10 +36,12 @@ TRACKERS: dict[str, str] = {
     "issuetrak": "migrator.trackers.issuetrak",
     "kiwi": "migrator.trackers.kiwi",
     "redmine": "migrator.trackers.redmine",
+    "roundup": "migrator.trackers.roundup",
     "rt": "migrator.trackers.rt",
     "squash": "migrator.trackers.squash",
     "targetprocess": "migrator.trackers.targetprocess",
     "teampulse": "migrator.trackers.teampulse",
+    "trac": "migrator.trackers.trac",
 }
 
 

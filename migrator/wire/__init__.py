@@ -13,7 +13,7 @@ from migrator.wire.reach import Reach
 from migrator.wire.reading import CHUNK_BYTES
 from migrator.wire.redaction import without_secrets
 from migrator.wire.request import Request
-from migrator.wire.request_body import Base64JsonBody, MultipartBody, RawBody, sendable
+from migrator.wire.request_body import Base64CallBody, Base64JsonBody, MultipartBody, RawBody, sendable
 from migrator.wire.route import OBSOLETE_TLS_VERSIONS, Proxy, Route, TlsFiles
 from migrator.wire.status import (
     error_reason,
@@ -27,6 +27,7 @@ __all__ = [
     "DECODABLE",
     "OBSOLETE_TLS_VERSIONS",
     "Answer",
+    "Base64CallBody",
     "Base64JsonBody",
     "Base64Sink",
     "BorrowingSigner",

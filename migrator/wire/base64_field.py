@@ -1,4 +1,4 @@
-"""A file inside a JSON answer, as base64, decoded while it streams and in constant memory (Issuetrak, RT).
+"""A file inside a JSON answer, as base64, decoded while it streams and in constant memory (Issuetrak, RT, Trac).
 
 The string that holds the file is decoded as it arrives. The rest of the answer is kept, up to a limit, with an empty
 string in the file's place, and parsed by `json` at the end, which checks everything that this scanner doesn't.
@@ -74,17 +74,21 @@ def _unescaped(text: bytes) -> bytes:
 
 
 class Base64Field:
-    """Reads a JSON object in chunks, decodes the file in one of its fields, and keeps the other fields."""
+    """Reads a JSON object in chunks, decodes the file in one of its fields, and keeps the other fields.
 
-    def __init__(self, name: str) -> None:
+    `list_depth`: instead, the file is the string after the string `name` in a list that is nested so deep.
+    """
+
+    def __init__(self, name: str, list_depth: int | None = None) -> None:
         self._name = name
+        self._file_depth, self._separator = (1, 0x3A) if list_depth is None else (list_depth, 0x2C)  # colon or comma
         self._rest = bytearray()
         self._text: Base64Text | None = None  # while inside the file
         self._is_opened = False  # the file has begun, and may have ended
         self._depth = 0
         self._string = -1  # where the current string begins in `_rest`; -1 outside strings
         self._escaped = False
-        self._last = b""  # the last string of the outermost object
+        self._last = b""  # the last string at the depth of the file
         self._value_next = False  # after the colon of the field
 
     def feed(self, chunk: bytes) -> bytes:
@@ -136,7 +140,7 @@ class Base64Field:
         elif byte == 0x5C:  # backslash
             self._escaped = True
         elif byte == 0x22:  # quote
-            if self._depth == 1:
+            if self._depth == self._file_depth:
                 self._last = bytes(self._rest[self._string :])
             self._string = -1
 
@@ -150,8 +154,8 @@ class Base64Field:
             self._depth += 1
         elif byte in b"}]":
             self._depth -= 1
-        elif byte == 0x3A:  # colon
-            self._value_next = self._depth == 1 and self._is_field(self._last)
+        elif byte == self._separator:
+            self._value_next = self._depth == self._file_depth and self._is_field(self._last)
         elif byte in _SPACE:
             self._value_next = value_next
         return False
@@ -172,15 +176,15 @@ class Base64Field:
 class Base64Sink(Sink):
     """A `Sink` for a JSON answer that passes the file in one of its fields on to another sink."""
 
-    def __init__(self, inner: Sink, field: str) -> None:
-        self._inner, self._name = inner, field
-        self._field = Base64Field(field)
+    def __init__(self, inner: Sink, field: str, list_depth: int | None = None) -> None:
+        self._inner, self._place = inner, (field, list_depth)
+        self._field = Base64Field(field, list_depth)
         self.size = 0
 
     @override
     async def start(self, facts: BodyFacts) -> None:
         """Start the file. It certainly is one, and `finish` checks that it is complete."""
-        self._field, self.size = Base64Field(self._name), 0
+        self._field, self.size = Base64Field(*self._place), 0
         await self._inner.start(BodyFacts(named=True, framed=True))
 
     @override

@@ -138,10 +138,12 @@ class HttpClient(Lender):
         *,
         html_expected: bool = False,
         accept: str = ANY_TYPE,
+        body: bytes | None = None,
     ) -> None:
         """Stream a file into the sink, undecoded: the sink is told of a content coding and decides what to do.
 
-        With another `accept` the answer only contains the file; then a coding is undone here.
+        With another `accept` the answer only contains the file; then a coding is undone here. A `body` is JSON, sent by
+        POST: a call whose answer contains the file.
         Redirects are followed, to other hosts without credentials; an error of another host is `RejectedError` or a
         plain `RetriableError`. A file has status 200, or 206 if that is all of it; a 203 was changed on its way.
         If a login page or another page for people comes instead, log in again once, else `UnexpectedBodyError`.
@@ -151,7 +153,10 @@ class HttpClient(Lender):
             await self._stream(response, sink, hop, html_expected=html_expected, undecoded=accept == ANY_TYPE)
 
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
-        request = Request("GET", path, query or {}, headers, signer=self._files, file=True)
+        method = "GET" if body is None else "POST"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        request = Request(method, path, query or {}, headers, body, signer=self._files, file=True)
         await self._session.attempt(request, stream)
 
     def path_of(self, url: str) -> str:

@@ -37,7 +37,8 @@ class Request:
     @property
     def subject(self) -> str:
         """The method and path, for messages; the query and the headers may hold secrets."""
-        return f"{self.method} {URL(self.path).path if '://' in self.path else self.path}"
+        path = URL(self.path).path if "://" in self.path else self.path.partition("?")[0]
+        return f"{self.method} {path}"
 
 
 def json_request(method: str, path: str, value: object, query: Mapping[str, str] | None) -> Request:

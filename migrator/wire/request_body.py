@@ -13,7 +13,7 @@ import itertools
 import json
 import re
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from urllib.parse import quote
 
 from migrator.ports import Body
@@ -109,6 +109,20 @@ def _opened(values: Mapping[str, object], field: str) -> str:
     """A JSON object up to the value of its last field."""
     fields = "".join(f"{json.dumps(name)}: {json.dumps(value)}, " for name, value in values.items())
     return f"{{{fields}{json.dumps(field)}: "
+
+
+class Base64CallBody(Base64JsonBody):
+    """A call by JSON-RPC with the file as a binary value among its parameters, as Trac's plugin spells both."""
+
+    def __init__(self, method: str, before: Sequence[object], body: Body, after: Sequence[object]) -> None:
+        super().__init__({}, "", body)
+        params = "".join(f"{json.dumps(value)}, " for value in before)
+        rest = "".join(f", {json.dumps(value)}" for value in after)
+        self._head = f'{{"id": 1, "method": {json.dumps(method)}, "params": [{params}'.encode()
+        self._head += b'{"__jsonclass__": ["binary", "'
+        self._tail = f'"]}}{rest}]}}'.encode()
+        length = len(self._head) + (body.size + 2) // 3 * 4 + len(self._tail)
+        self.headers = {**self.headers, "Content-Length": str(length)}
 
 
 StreamedBody = MultipartBody | RawBody | Base64JsonBody

@@ -35,7 +35,7 @@ class SplitTransport(Transport):
 
     @override
     def send(self, request: OutgoingRequest) -> Awaitable[Response]:
-        if request.direct and (request.file or (self._all_gets and request.method == "GET")):
+        if request.direct and request.method == "GET" and (request.file or self._all_gets):
             return self._files.send(request)
         return self._general.send(request)
 

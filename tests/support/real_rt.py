@@ -16,10 +16,10 @@ import aiohttp
 import pytest
 
 URL = os.environ.get("MIGRATOR_RT_URL", "").rstrip("/")
-TOKEN = os.environ.get("MIGRATOR_RT_TOKEN", "")
+TOKEN = os.environ.get("MIGRATOR_RT_API_KEY", "")
 real = [
     pytest.mark.rt,
-    pytest.mark.skipif(not (URL and TOKEN), reason="MIGRATOR_RT_URL and MIGRATOR_RT_TOKEN are not set"),
+    pytest.mark.skipif(not (URL and TOKEN), reason="MIGRATOR_RT_URL and MIGRATOR_RT_API_KEY are not set"),
 ]
 
 

@@ -108,6 +108,18 @@ def test_oddities_are_a_warning_and_a_failing_listing_is_told_once():
     assert checks["download"].ok
 
 
+@pytest.mark.parametrize(("size", "detail"), [(3, "'a.txt' of Bug 1, 3 bytes"), (11_000_000, "the first ")])
+def test_a_file_whose_size_is_not_listed_is_tried_as_far_as_needed(size, detail):
+    async def checked() -> list[dict]:
+        tracker = MemoryTracker(reports_size=False)
+        tracker.attach(tracker.add("Bug"), "a.txt", bytes(size))
+        return (await check_source(MemorySource(tracker), "memory")).checks
+
+    [download] = [one for one in asyncio.run(checked()) if one.check == "download"]
+    assert (download.ok, download.warning) == (True, None)
+    assert download.detail.startswith(detail)
+
+
 class Odd(MemorySource):
     """One listing fails; another has something odd on its page."""
 

@@ -1,6 +1,7 @@
 """The whole way with a real Kiwi TCMS at both ends, and into one with files that Kiwi alters or refuses.
 
-The programs run as a user runs them; what the server has is read without the adapter. Run it with `.ci/with-kiwi`.
+The programs run as a user runs them; what the server has is read without the adapter. Run it with
+`.ci/with-tracker kiwi`.
 """
 
 from __future__ import annotations

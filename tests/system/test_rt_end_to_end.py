@@ -1,7 +1,7 @@
 """The whole way with a real Request Tracker at both ends: backup, load, killed and run again, byte for byte.
 
 The programs run as a user runs them; source and result are read through RT's own API, without the adapter. Run it with
-`.ci/with-rt`. With RT_LONG_ATTACHMENTS=truncate or drop, only the tests of large files run.
+`.ci/with-tracker rt`. With RT_LONG_ATTACHMENTS=truncate or drop, only the tests of large files run.
 """
 
 from __future__ import annotations

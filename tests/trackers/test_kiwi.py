@@ -1,6 +1,6 @@
 """Kiwi TCMS keeps the port: against a strict stand-in always, against the real one where there is one.
 
-The real one: `.ci/with-kiwi`. What both answer is looked at by calls of its own (`tests/support/real_kiwi.py`).
+The real one: `.ci/with-tracker kiwi`. What both answer is looked at by calls of its own (`tests/support/real_kiwi.py`).
 """
 
 from __future__ import annotations

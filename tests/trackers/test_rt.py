@@ -1,6 +1,6 @@
 """Request Tracker keeps the port: against a strict stand-in always, against the real one where there is one.
 
-The real one: `.ci/with-rt`, or MIGRATOR_RT_URL and MIGRATOR_RT_TOKEN, then `pytest -m rt`.
+The real one: `.ci/with-tracker rt`, or MIGRATOR_RT_URL and MIGRATOR_RT_API_KEY, then `pytest -m rt`.
 """
 
 from __future__ import annotations

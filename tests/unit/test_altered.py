@@ -18,9 +18,9 @@ import pytest
 from migrator.errors import AuthError, ForbiddenError, LoginPageError, OutcomeUnknownError, RejectedError
 from migrator.layers.retry import RetryingTarget
 from migrator.model import Attachment, Blob, EntityRef, Upload, UploadStatus
-from migrator.pipeline.load.arrivals import is_passing, resembles
+from migrator.pipeline.load.arrivals import is_passing, recognise, resembles
 from migrator.pipeline.load.evidence import Evidence
-from migrator.pipeline.reading import same_text
+from migrator.pipeline.reading import Reader, same_text
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from migrator.trackers.squash.passing import passing_name
 from tests.contract import Bytes
@@ -534,3 +534,24 @@ def test_a_load_with_altered_names_killed_at_any_step_sends_each_file_once(tmp_p
         assert open_ones == [], step
         for path in (root, state):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+async def test_a_file_without_a_size_is_not_read_as_if_it_had_the_size_sent():
+    """Such a read fails for a file of another size, and would be retried for minutes."""
+    tracker = MemoryTracker(reports_size=False)
+    owner = tracker.add("Bug")
+    other = tracker.attach(owner, "report 1.txt", bytes(100))
+    sent = Attachment("1", owner, "report 2.txt")
+    upload = Upload(sent, Blob("0" * 64, 5), owner, UploadStatus.IN_DOUBT, sent_run=1, sent_name="report 2.txt")
+
+    class Watched(MemoryTarget):
+        async def read_back(self, remote, sink):
+            assert remote.size is None
+            await super().read_back(remote, sink)
+
+    class NoBlobs:
+        def body(self, _):
+            return None
+
+    recognised = await recognise([upload], [other], Reader(Watched(tracker), NoBlobs()))
+    assert not recognised.files

@@ -324,6 +324,21 @@ async def test_a_failed_description_is_set_by_the_next_run_without_an_upload(bac
     assert_exactly_once(source, target, mapping)
 
 
+async def test_a_target_that_keeps_the_first_description_is_asked_for_no_other(backed_up):
+    root, _, target, mapping = backed_up
+    target.capabilities = replace(target.capabilities, changes_description=False)
+
+    class Rewording(MemoryTarget):
+        async def upload(self, owner, draft, body):
+            return await super().upload(owner, replace(draft, description="reworded"), body)
+
+        async def describe(self, remote, description):
+            raise AssertionError("it can't")
+
+    summary = await run_load(target, root, mapping, target=Rewording(target))
+    assert (summary["status"], summary["uploads"]["failed"]) == ("complete", 0)
+
+
 async def test_illegal_names_become_legal_and_unique_and_the_original_is_kept(tmp_path):
     source = MemoryTracker()
     owner = source.add("Bug")

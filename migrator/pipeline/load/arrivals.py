@@ -124,7 +124,7 @@ async def _by_text(recognised: Recognised, sent: Sequence[Upload], files: Sequen
 
 async def _has_content(upload: Upload, file: Attachment, reader: Reader) -> bool:
     try:
-        listed_wrongly = await _is_listed_wrongly(upload.blob, file, reader)
+        listed_wrongly = file.size is not None and await _is_listed_wrongly(upload.blob, file, reader)
         return listed_wrongly or await reader.as_text(file, upload.blob) is not None
     except errors.ConnectError:
         raise

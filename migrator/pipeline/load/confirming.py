@@ -59,7 +59,8 @@ class Confirmer:
         facts: UploadFacts = {"name": remote.name or draft.name, "remote_id": remote.id, "ours": ours}
         facts["altered"] = await self._altered(upload, draft, remote, state, facts) if ours else {}
         wanted = draft.description
-        if ours and wanted and wanted != remote.description and self._target.capabilities.sets_description:
+        can = self._target.capabilities
+        if ours and wanted and wanted != remote.description and can.sets_description and can.changes_description:
             await self._outcomes.record(upload, UploadStatus.IN_DOUBT, **facts | {"error": "being described"})
             async with self._slots:
                 await self._target.describe(remote, wanted)
