@@ -78,22 +78,23 @@ async def served(folder, *words: object) -> tuple[asyncio.subprocess.Process, st
     with (folder / "printed").open("wb") as file:
         process = await start("sandbox", *words, "--entities", 12, stdout=file)
     while b"serving" not in (line := await asyncio.wait_for(process.stderr.readline(), 30)):
-        assert line, "it ended"
+        if not line:
+            raise AssertionError((await ended(process)).err)
     return process, (folder / "printed").read_text()
 
 
-async def stop(*processes: asyncio.subprocess.Process) -> None:
-    for process in processes:
-        process.send_signal(signal.SIGTERM)
-    for process in processes:
-        assert (await ended(process, within=20)).code in {0, 130}
+async def stop(process: asyncio.subprocess.Process) -> None:
+    process.send_signal(signal.SIGTERM)
+    assert (await ended(process, within=20)).code in {0, 130}
 
 
 async def test_what_a_sandbox_prints_is_a_configuration_with_its_secrets(tmp_path):
     process, printed = await served(tmp_path, "squash")
-    (tmp_path / "pasted.toml").write_text(printed)
-    finished = await run("check", tmp_path / "pasted.toml")
-    await stop(process)
+    try:
+        (tmp_path / "pasted.toml").write_text(printed)
+        finished = await run("check", tmp_path / "pasted.toml")
+    finally:
+        await stop(process)
     assert list(tomllib.loads(printed)) == ["source"]
     assert finished.code == 0, finished
 
@@ -101,10 +102,15 @@ async def test_what_a_sandbox_prints_is_a_configuration_with_its_secrets(tmp_pat
 async def test_two_sandboxes_write_one_configuration_of_a_migration(tmp_path):
     config = tmp_path / "try.toml"
     source, printed = await served(tmp_path, "targetprocess", "--write", config)
-    target, _ = await served(tmp_path, "teampulse", "--empty", "--write", config)
-    finished = await run("check", config)
-    again = await run("sandbox", "squash", "--write", config)
-    await stop(source, target)
+    try:
+        target, _ = await served(tmp_path, "teampulse", "--empty", "--write", config)
+        try:
+            finished = await run("check", config)
+            again = await run("sandbox", "squash", "--write", config)
+        finally:
+            await stop(target)
+    finally:
+        await stop(source)
     assert printed == f"written: {config}\n"
     assert finished.code == 0, finished
     settings = read_configuration(config).settings

@@ -5,6 +5,7 @@ It answers as the recordings do: null to an upload, errors with status 200, name
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import html
@@ -53,6 +54,7 @@ class FakeKiwi:
     broken: dict[str, list[str]] = field(default_factory=dict)
     keeps_deleted: bool = False
     locked: int = 0
+    delays: list[float] = field(default_factory=list)  # seconds before the next answers, the last one first
     longest: int = 0  # the longest list that it gave
     counts: Callable[[int], Any] = int
     calls: Counter[str] = field(default_factory=Counter)
@@ -96,6 +98,7 @@ class FakeKiwi:
             return answered({"id": None, "jsonrpc": "2.0", "error": {"code": -32603, "message": message}})
         known = request.cookies.get("sessionid", "") in self.sessions
         payload = json.loads(body)
+        await asyncio.sleep(self.delays.pop() if self.delays else 0)
         if isinstance(payload, list):
             return answered([self._single(call, known)[0] for call in payload])
         answer, status = self._single(payload, known)

@@ -5,6 +5,7 @@ The real one: `.ci/with-tracker kiwi`. What both answer is looked at by calls of
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -223,6 +224,16 @@ async def test_a_login_that_fails_otherwise_is_no_wrong_password(fake, kiwi):
     fake.broken["Auth.login"] = ["database is locked"]
     with pytest.raises(errors.RetriableError, match="database is locked"):
         await closed_later(KiwiSource(client(kiwi), Options())).check()
+
+
+async def test_calls_whose_session_ended_together_log_in_once(fake, kiwi):
+    """One that is refused late finds that another has logged in, and doesn't take that for a missing permission."""
+    target, plan = await target_on(kiwi)
+    await target.find_attachments(plan)
+    fake.sessions.clear()
+    fake.delays = [0.0, 0.3, 0.6]
+    assert await asyncio.gather(*(target.find_attachments(plan) for _ in range(3))) == [()] * 3
+    assert target._http._session.logins == 2
 
 
 async def test_a_deletion_that_did_nothing_is_not_believed(fake, kiwi):

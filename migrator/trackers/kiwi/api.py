@@ -29,6 +29,9 @@ PATH = "json-rpc/"
 ENVELOPE = {"jsonrpc": "2.0", "id": 1}
 OWNER_PARAMETERS = {"TestCase": "case_id", "TestPlan": "plan_id"}
 
+MAX_LOGINS = 3
+"""How often one call is sent with another session before its refusal counts as final."""
+
 _INTERNAL = -32603
 """The code of whatever went wrong inside of a method; the other codes mean that the call itself is wrong."""
 _TOO_LARGE = "DATA_UPLOAD_MAX_MEMORY_SIZE"
@@ -85,14 +88,22 @@ class Api:
             raise GoneError(f"{kind} {number} does not exist")
 
     async def _answer(self, request: Request, *, once: bool = False) -> Any:
-        """The answer to a request; after a 403 because the session has ended, log in and send it once more."""
-        session = self._http.lend()
-        try:
-            return await self._sent(request, once=once)
-        except ForbiddenError as error:
-            if await self._is_logged_in() or await self._http.renewed(session, files=False) is None:
-                raise ForbiddenError(f"this account has no permission for it: {error}", status=403) from None
-        return await self._sent(request, once=once)
+        """The answer to a request. After a 403 because the session has ended, log in and send it again.
+
+        Another request may have logged in meanwhile; then being logged in says nothing about the session of this one.
+        """
+        for _ in range(MAX_LOGINS):
+            session = self._http.lend()
+            try:
+                return await self._sent(request, once=once)
+            except ForbiddenError as error:
+                refusal = error
+            is_logged_in = await self._is_logged_in()
+            if self._http.lend().logins != session.logins:
+                continue
+            if is_logged_in or await self._http.renewed(session, files=False) is None:
+                break
+        raise ForbiddenError(f"this account has no permission for it: {refusal}", status=403)
 
     async def _is_logged_in(self) -> bool:
         try:
