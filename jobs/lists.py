@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from migrator.model import Altered
+from migrator.model import Altered, RunStatus
+from migrator.pipeline.run import RUN_AGAIN
 from migrator.pipeline.summary import (
     AlteredUpload,
     BlobFile,
@@ -21,6 +22,7 @@ from migrator.pipeline.summary import (
     Failure,
     LoadSummary,
     MapCounts,
+    MigrateSummary,
     NotAsked,
     Problem,
     RestoreCounts,
@@ -61,6 +63,14 @@ def print_headline(out: Console, summary: Summary, title: str = "") -> None:
     out.print(
         Text(f"{title or summary.command}{number}: "), Text(status, _COLOURS.get(status, "red")), duration, sep=""
     )
+
+
+def print_kept(out: Console, summary: Summary) -> None:
+    """What stays of a run that was stopped, and how it goes on."""
+    if isinstance(summary, MigrateSummary):
+        summary = summary.load if isinstance(summary.load, LoadSummary) else summary.backup
+    if isinstance(summary, RunSummary) and summary.status is RunStatus.INTERRUPTED:
+        out.print("; ".join(filter(None, (summary.kept(), RUN_AGAIN))))
 
 
 def shown(text: str, style: str = "") -> Text:

@@ -10,7 +10,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -40,11 +40,26 @@ LOG_FORMAT = LogFormat()
 """That of this process. It stands here because a signal handler writes lines, too."""
 
 
+class LiveDisplay:
+    """What is shown at the bottom of the terminal and redrawn all the time, such as a progress bar."""
+
+    print_above: Callable[[str], None] | None = None
+    """Prints a line above it; None if there is no such display."""
+
+
+LIVE_DISPLAY = LiveDisplay()
+"""That of this process."""
+
+
 def tell(text: str, level: str = "info", prefix: str = "") -> None:
-    """Write a line to stderr; errors are ignored. `prefix` is for people only."""
+    """Write a line to stderr, above a progress bar if there is one; errors are ignored. `prefix` is for people only."""
     line = json_line(text, level) if LOG_FORMAT.as_json else prefix + text
+    if LIVE_DISPLAY.print_above is not None:
+        LIVE_DISPLAY.print_above(line)
+        return
     with _ignore_io_errors(sys.stderr):
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        sys.stderr.write(f"{line}\n")  # at once, as another thread may write, too
+        sys.stderr.flush()
 
 
 def json_line(message: str, level: str, at: float | None = None, **more: str) -> str:
@@ -86,6 +101,15 @@ def _redirect_to_devnull(stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+def exit_at_once() -> None:
+    """End the process with status 130, and give the terminal its cursor back, which a live display hides."""
+    if LIVE_DISPLAY.print_above is not None:
+        with _ignore_io_errors(sys.stderr):
+            sys.stderr.write("\x1b[?25h\n")
+            sys.stderr.flush()
+    os._exit(130)
 
 
 def leave_terminal() -> None:

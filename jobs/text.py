@@ -20,6 +20,7 @@ from migrator.jobs.lists import (
     print_failures,
     print_general_failures,
     print_headline,
+    print_kept,
     print_left,
     print_line,
     print_problems,
@@ -64,6 +65,7 @@ def summary_text(summary: Summary) -> str:
     width = None if terminal else DEFAULT_WIDTH
     out = Console(file=written, force_terminal=terminal, highlight=False, soft_wrap=True, width=width)
     _print(out, summary)
+    print_kept(out, summary)
     return written.getvalue()
 
 

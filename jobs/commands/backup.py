@@ -123,7 +123,7 @@ async def run_backup(
         )
         with (
             held_archive(configuration.archive, "backup", create=not moved_from) as (archive, catalog),
-            output.progress("backup") as progress,
+            output.progress("backup", done="kept", waits=source.waits) as progress,
         ):
             if moved_from:
                 old = f"{section.tracker} {moved_from}"

@@ -150,7 +150,7 @@ async def run_load(
             view_at(catalog, at)
             with failure_recorded("load", catalog):
                 output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
-            with output.progress("load") as progress:
+            with output.progress("load", done="checked" if dry_run else "loaded", waits=target.waits) as progress:
                 summary = await load(target.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
         await target.tracker.close()
@@ -181,7 +181,7 @@ async def _delete_at_former(
         with held_archive(configuration.archive, "load") as (_, catalog):
             with failure_recorded("load", catalog):
                 await cancel_on_stop(target.tracker.check(), stop)
-            with output.progress("move") as progress:
+            with output.progress("move", done="deleted", waits=target.waits) as progress:
                 deleted = await rollback(target.tracker, catalog, settings, progress=progress, stop=stop)
     finally:
         await target.tracker.close()

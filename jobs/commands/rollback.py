@@ -70,7 +70,7 @@ async def run_rollback(
                 output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
             if not target.tracker.capabilities.deletes:
                 output.note(f"warning: {NO_DELETE}; what a load put there is listed")
-            with output.progress("rollback") as progress:
+            with output.progress("rollback", done="checked" if dry_run else "deleted", waits=target.waits) as progress:
                 return await rollback(target.tracker, catalog, settings, progress=progress, stop=stop)
     finally:
         await target.tracker.close()

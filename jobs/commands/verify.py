@@ -54,5 +54,9 @@ async def run_verify(root: Path, portion: Portion, output: Output, stop: asyncio
     from migrator.pipeline.verify import verify
     from migrator.store import sqlite_errors
 
-    with held_folder(root, "verify", reads=True) as archive, sqlite_errors(root), output.progress("verify") as progress:
+    with (
+        held_folder(root, "verify", reads=True) as archive,
+        sqlite_errors(root),
+        output.progress("verify", noun="blob") as progress,
+    ):
         return await verify(archive, portion=portion, progress=progress, stop=stop)

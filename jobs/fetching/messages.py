@@ -19,7 +19,7 @@ from migrator.errors import MigratorError
 from migrator.jobs.recipe import SourceRecipe
 from migrator.model import Attachment, Blob, EntityRef
 from migrator.pipeline.fetch_place import Fetched
-from migrator.wire import LentSession
+from migrator.wire import LentSession, Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,13 @@ class Transferred:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """From a worker: it waits before it repeats a request."""
+
+    wait: Wait
+
+
+@dataclass(frozen=True, slots=True)
 class Throttled:
     """Both ways: the tracker asked one process to slow down."""
 
@@ -150,7 +157,9 @@ class Logged:
     record: logging.LogRecord
 
 
-Message = Start | Ready | Fetch | Results | Ended | Limit | Stop | Transferred | Throttled | Ask | Reply | Logged
+Message = (
+    Start | Ready | Fetch | Results | Ended | Limit | Stop | Transferred | Waiting | Throttled | Ask | Reply | Logged
+)
 
 _SIZE = struct.Struct("!Q")
 

@@ -91,7 +91,7 @@ class RetryPolicy:
             wait=self._wait,
             stop=is_last,
             sleep=self.sleep,
-            before_sleep=self._log_wait,
+            before_sleep=lambda state: self._log_wait(state, mistakes),
             reraise=True,
         ):
             with attempt:
@@ -112,7 +112,7 @@ class RetryPolicy:
         jittered = random.uniform(step / 2, step)  # noqa: S311 - not a secret
         return max(jittered, _requested_wait(state))
 
-    def _log_wait(self, state: RetryCallState) -> None:
+    def _log_wait(self, state: RetryCallState, mistakes: MaxRetries) -> None:
         error = state.outcome.exception() if state.outcome else None
         wait = state.next_action.sleep if state.next_action else 0.0
         _log.info("%s; again in %.1f s (try %d)", error, wait, state.attempt_number)
@@ -120,7 +120,9 @@ class RetryPolicy:
         if _requested_wait(state) >= wait and isinstance(error, errors.ThrottledError):
             self.waits.asked(wait, getattr(error, "status", None))
         else:
-            self.waits.trying_again(wait, str(error))
+            answered = not isinstance(error, errors.ConnectError | errors.ReadTimeoutError)
+            attempts = self._max_retries(error, mistakes) + 1
+            self.waits.trying_again(wait, str(error), state.attempt_number + 1, attempts, answered=answered)
 
 
 def _requested_wait(state: RetryCallState) -> float:

@@ -165,7 +165,7 @@ def test_wait_of_many_workers_is_told_once_and_the_next_one_again(told):
 @pytest.mark.parametrize("seconds", [0, 1, 10])
 def test_short_wait_is_not_told(told, seconds):
     Waits().asked(seconds, 429)
-    Waits().trying_again(seconds, "GET a: status 500")
+    Waits().trying_again(seconds, "GET a: status 500", 2, 9, answered=True)
     assert told() == []
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from migrator.pipeline.summary.base import OPTIONAL, Failure, ItemsSummary
+from typing_extensions import override
+
+from migrator.pipeline.summary.base import OPTIONAL, Failure, ItemsSummary, part_done
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +39,8 @@ class BackupSummary(ItemsSummary):
     bytes: int
     warnings: tuple[str, ...]
     accepted: tuple[Failure, ...] | None = field(default=None, metadata=OPTIONAL)
+
+    @override
+    def kept(self) -> str:
+        files = self.attachments
+        return part_done(files["stored"] + files["unchanged"], files["listed"], "kept")
