@@ -51,6 +51,7 @@ GLOBAL_OPTIONS = frozenset({"--json", "-q", "--quiet", "-v", "--verbose"})
 """Options that may stand before or after the command."""
 LOG_FORMAT = "--log-format"
 """Another one, which has a value."""
+OPTIONS_OF_ALL = "Every command also takes --json, -q, -v and --log-format; `migrator -h` explains them."
 
 EXIT_STATUS = {
     RunStatus.COMPLETE: 0,
@@ -72,6 +73,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"migrator.jobs.commands.{cmd_name}").command
+        command.epilog = OPTIONS_OF_ALL
         return command
 
     def resolve_command(

@@ -109,5 +109,11 @@ def counted(number: int, singular: str, plural: str = "") -> str:
 
 
 def local_time(moment: str) -> str:
-    """`2026-11-28 02:00 CET` for an ISO 8601 text: the time on the clock of this machine, with its zone."""
-    return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M %Z}"
+    """`2026-11-28 02:00 CET` for an ISO 8601 text: the time on the clock of this machine, with its zone.
+
+    A text that is no date stays as it is.
+    """
+    try:
+        return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M %Z}"
+    except ValueError:
+        return moment

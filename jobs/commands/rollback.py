@@ -11,6 +11,7 @@ import click
 from migrator.jobs.options import config_argument, require_yes, yes_option
 from migrator.jobs.output import Output
 from migrator.pipeline.summary import RollbackSummary
+from migrator.units import counted
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
@@ -49,7 +50,7 @@ def _require_consent(configuration: Configuration, load: int | None) -> None:
     with held_archive(configuration.archive, "rollback") as (_, catalog):
         count = sum(catalog.uploads.entities_to_roll_back(identity(section), load).values())
     if count:
-        require_yes(f"Delete {count} files from {section.url}?", yes=False)
+        require_yes(f"Delete {counted(count, 'file')} from {section.url}?", yes=False)
 
 
 async def run_rollback(

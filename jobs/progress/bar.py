@@ -59,7 +59,7 @@ class _Noting(Tally):
 
     @override
     def print_above(self, text: str) -> None:
-        self._console.print(Text(text), soft_wrap=True)
+        self._console.print(Text.from_ansi(text), soft_wrap=True)
 
 
 class Display:

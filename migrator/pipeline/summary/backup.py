@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from typing_extensions import override
 
-from migrator.pipeline.summary.base import OPTIONAL, Failure, ItemsSummary, part_done
+from migrator.pipeline.summary.base import HIDDEN, OPTIONAL, Failure, ItemsSummary, part_done
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class NotAsked:
 class BackupSummary(ItemsSummary):
     """The summary of a backup. `attachments` counts files by outcome; `changes` is relative to the archive before.
 
+    `taken` is how many entities a limit has let pass; it is not in the JSON.
+
     `rechecked` counts the stored files that were fetched again and compared; `accepted` failures don't count.
     """
 
@@ -34,6 +36,7 @@ class BackupSummary(ItemsSummary):
     entities: int
     attachments: dict[str, int]
     changes: dict[str, int]
+    taken: int | None = field(default=None, metadata=HIDDEN)
     rechecked: dict[str, int] | None = field(default=None, metadata=OPTIONAL)
     not_asked: NotAsked | None = field(default=None, metadata=OPTIONAL)
     bytes: int
