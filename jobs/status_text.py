@@ -15,6 +15,8 @@ from migrator.units import counted, human_size, local_time
 
 _VERDICTS = {"fine": "green", "warning": "yellow", "bad": "red"}
 """Colours of the verdicts on a backup's health."""
+MIN_TABLE_COLUMNS = 72
+"""On a narrower terminal the runs are lines, as a table would break its cells."""
 
 
 def print_status(out: Console, summary: StatusSummary) -> None:
@@ -55,10 +57,13 @@ def _print_runs(out: Console, runs: Sequence[RunRow]) -> None:
     """The runs as a table, then why some of them broke off."""
     table = Table("run", "command", "status", "started", "ended", box=None, pad_edge=False)
     for run in runs:
-        status = "killed" if run.killed else run.status
-        ended = local_time(run.ended_at) if run.ended_at else ""
-        table.add_row(str(run.run), run.command, status, local_time(run.started_at), ended)
-    out.print(table)
+        status, started = "killed" if run.killed else run.status, local_time(run.started_at)
+        if out.width < MIN_TABLE_COLUMNS:
+            print_line(out, f"run {run.run}: {run.command} {status}, {started}")
+        else:
+            table.add_row(str(run.run), run.command, status, started, local_time(run.ended_at) if run.ended_at else "")
+    if table.row_count or out.width >= MIN_TABLE_COLUMNS:
+        out.print(table)
     by_reason: dict[str, list[str]] = {}
     for run in runs:
         if error := (run.summary or {}).get("error"):

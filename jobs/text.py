@@ -26,6 +26,7 @@ from migrator.jobs.lists import (
     rows_of,
     shown,
 )
+from migrator.jobs.snapshots_text import print_diff, print_prune, print_snapshots
 from migrator.jobs.status_text import print_accept, print_status
 from migrator.pipeline.summary import (
     AcceptSummary,
@@ -51,7 +52,7 @@ from migrator.pipeline.summary import (
     Summary,
     VerifySummary,
 )
-from migrator.units import counted, human_number, human_size, local_time
+from migrator.units import counted, human_number, human_size
 
 DEFAULT_WIDTH = 140
 """Columns, if there is no terminal to ask."""
@@ -96,11 +97,11 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
         case AcceptSummary():
             print_accept(out, summary)
         case SnapshotsSummary():
-            _print_snapshots(out, summary)
+            print_snapshots(out, summary)
         case DiffSummary():
-            _print_diff(out, summary)
+            print_diff(out, summary)
         case PruneSummary():
-            _print_prune(out, summary)
+            print_prune(out, summary)
         case NightlySummary():
             from migrator.jobs.nightly import print_nightly
 
@@ -182,38 +183,6 @@ def _print_migrate(out: Console, summary: MigrateSummary) -> None:
     if isinstance(summary.load, LoadSummary):
         _print_load(out, summary.load)
     print_headline(out, summary)
-
-
-def _print_snapshots(out: Console, summary: SnapshotsSummary) -> None:
-    if not summary.snapshots:
-        out.print("no snapshot yet; a complete backup makes one")
-        return
-    table = Table(box=None, pad_edge=False)
-    columns = ("run", "at", "entities", "attachments", "bytes", "added", "removed", "renamed", "moved", "replaced")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "at" else "right", no_wrap=True)
-    for row in summary.snapshots:
-        counts = (row.added, row.removed, row.renamed, row.moved, row.replaced)
-        held = (human_number(row.entities), human_number(row.attachments), human_size(row.bytes))
-        table.add_row(str(row.run), local_time(row.at), *held, *map(human_number, counts))
-    out.print(table)
-
-
-def _print_prune(out: Console, summary: PruneSummary) -> None:
-    print_headline(out, summary, "prune, dry run" if summary.dry_run else "")
-    kept, removed, blobs = summary.snapshots["kept"], summary.snapshots["removed"], summary.blobs
-    which = f": {', '.join(map(str, removed))}" if removed else ""
-    out.print(f"snapshots: {len(kept):,} kept, {len(removed):,} removed{which}")
-    out.print(f"blobs: {blobs['kept']:,} kept, {blobs['removed']:,} removed, {human_size(summary.bytes)} freed")
-
-
-def _print_diff(out: Console, summary: DiffSummary) -> None:
-    counts = ", ".join(f"{count:,} {change}" for change, count in summary.counts.items())
-    out.print(f"from snapshot {summary.older} to {summary.newer}: {counts}")
-    for row in summary.changes:
-        owner = f"{row.kind} {row.entity}".strip()
-        was = f" (was {row.was})" if row.was is not None else ""
-        print_line(out, f"  {row.change:8} {owner} {row.name}{was}")
 
 
 def _print_verify(out: Console, summary: VerifySummary) -> None:

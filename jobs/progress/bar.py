@@ -90,7 +90,16 @@ class Display:
     def _bar(self, console: Console, options: ConsoleOptions, label: str, columns: int, right: str) -> RenderResult:
         tally = self._tally
         yield Segment(label)
-        gauge = ProgressBar(max(1, tally.wanted), min(tally.files, tally.wanted), columns, pulse=not tally.wanted)
+        gauge = ProgressBar(
+            max(1, tally.wanted),
+            min(tally.files, tally.wanted),
+            columns,
+            pulse=not tally.wanted,
+            complete_style="green",
+            finished_style="green",
+            pulse_style="green",
+            animation_time=tally.seconds,
+        )
         segments = list(console.render(gauge, options))
         yield from segments
         yield Segment(" " * (columns - sum(cell_len(segment.text) for segment in segments)))

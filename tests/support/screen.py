@@ -11,6 +11,8 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import pyte
@@ -18,6 +20,34 @@ import pyte
 from tests.support.program import SURROUNDINGS
 
 ROWS = 50
+_NAMES = {"brown": "yellow", "brightblack": "grey", "brightred": "red", "brightgreen": "green"}
+"""Colours as people call them, by the names that the emulator has."""
+
+
+def drawn(written: bytes, columns: int, rows: int = 200) -> pyte.Screen:
+    """What a terminal of this size shows after this was written to it."""
+    screen = pyte.Screen(columns, rows)
+    pyte.ByteStream(screen).feed(written)
+    return screen
+
+
+def text_of(screen: pyte.Screen) -> str:
+    """The characters on a screen, without empty lines at its end."""
+    return "\n".join(line.rstrip() for line in screen.display).rstrip()
+
+
+def _in_colour(text: str, colour: str) -> str:
+    return text if colour == "default" else f"{{{_NAMES.get(colour, colour)}:{text}}}"
+
+
+def painted(screen: pyte.Screen) -> str:
+    """The same with colours: `{red:FAIL}`."""
+    lines = []
+    for row in range(screen.lines):
+        cells = [screen.buffer[row][column] for column in range(screen.columns)]
+        runs = [(colour, "".join(cell.data for cell in run)) for colour, run in groupby(cells, attrgetter("fg"))]
+        lines.append("".join(_in_colour(text, colour) for colour, text in runs).rstrip())
+    return "\n".join(lines).rstrip()
 
 
 class Terminal:
@@ -47,7 +77,7 @@ class Terminal:
     @property
     def text(self) -> str:
         """What stands on the screen now."""
-        return "\n".join(line.rstrip() for line in self.screen.display).rstrip()
+        return text_of(self.screen)
 
     async def shows(self, condition: Callable[[str], object], within: float = 60) -> str:
         """Wait until the screen is such; returns its text."""

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 
 import pytest
+from rich.console import Console
 
+from migrator.jobs.snapshots_text import print_snapshots
+from migrator.jobs.status_text import print_status
 from migrator.jobs.text import summary_text
 from migrator.model import EntityRef, RunStatus
-from migrator.pipeline.summary import BackupSummary, Failure, LoadSummary, RunRow, StatusSummary, UploadCounts
+from migrator.pipeline.summary import (
+    BackupSummary,
+    Failure,
+    LoadSummary,
+    RunRow,
+    SnapshotRow,
+    SnapshotsSummary,
+    StatusSummary,
+    UploadCounts,
+)
 from migrator.pipeline.summary.status import ArchiveTotals, BlobTotals
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.world.model import World
@@ -95,3 +108,23 @@ async def test_a_limit_says_how_many_entities_it_took(tmp_path):
 async def test_help_of_a_command_names_the_options_of_all():
     finished = await run("backup", "-h")
     assert "--json, -q, -v" in finished.out
+
+
+@pytest.mark.parametrize(("columns", "expected"), [(72, "table"), (71, "lines")])
+def test_runs_are_a_table_where_it_fits_and_lines_elsewhere(columns, expected):
+    out = io.StringIO()
+    print_status(Console(file=out, width=columns, highlight=False, soft_wrap=True), status([failed_run(12, "why")]))
+    assert ("run  command  status" in out.getvalue()) == (expected == "table")
+    assert ("\nrun 12: backup failed, 2026-" in out.getvalue()) == (expected == "lines")
+    assert "…" not in out.getvalue()
+
+
+def test_snapshots_fit_a_narrow_terminal():
+    row = SnapshotRow(12, STARTED, 120, 1, 5_000_000, added=1200, removed=0, renamed=0, moved=0, replaced=3)
+    wide, narrow = io.StringIO(), io.StringIO()
+    for out, columns in ((wide, 104), (narrow, 80)):
+        console = Console(file=out, width=columns, highlight=False, soft_wrap=True)
+        print_snapshots(console, SnapshotsSummary(snapshots=(row,)))
+    assert "…" not in wide.getvalue()
+    assert narrow.getvalue().splitlines()[0].endswith(": 120 entities, 1 attachment, 5.0 MB")
+    assert narrow.getvalue().splitlines()[1] == "  1,200 added, 3 replaced"
