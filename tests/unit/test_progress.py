@@ -13,7 +13,9 @@ from migrator.jobs.progress import Shown, write_lines
 from migrator.jobs.progress.bar import MARGIN_COLUMNS, Display
 from migrator.jobs.progress.lines import pause_after
 from migrator.jobs.progress.words import counts, fitting, last_line, line, time_left, waiting
+from migrator.layers import DryRunTarget
 from migrator.selection import Selection
+from migrator.trackers.memory import MemoryTarget
 from migrator.wire import Waits
 from tests.support.parts import rows, run_backup, run_load, small_tracker, twin_of
 from tests.support.progress import Clock, Recorded, run_for, tally_at
@@ -201,6 +203,16 @@ async def test_a_load_knows_its_total_before_the_first_file(tmp_path):
     assert first.settled_bytes == first.wanted_bytes > 0
     await run_load(target, tmp_path, mapping, progress=again)
     assert (again.wanted, again.total_known) == (0, True)
+
+
+async def test_a_rehearsal_transfers_nothing(tmp_path):
+    source = small_tracker()
+    await run_backup(source, tmp_path)
+    target, mapping = twin_of(source)
+    progress = Recorded()
+    await run_load(None, tmp_path, mapping, target=DryRunTarget(MemoryTarget(target)), dry_run=True, progress=progress)
+    assert (progress.files, progress.bytes) == (progress.wanted, 0)
+    assert progress.wanted > 0
 
 
 async def test_a_part_of_a_load_knows_its_total_too(tmp_path):
