@@ -26,7 +26,8 @@ class Recorded(Tally):
 
     def all_known(self) -> None:
         super().all_known()
-        self.wanted_when_known = self.wanted
+        if self.wanted_when_known is None:
+            self.wanted_when_known = self.wanted
 
     def done(self, *, failed: bool = False, not_transferred: int = 0) -> None:
         if self.wanted_at_first_done is None:

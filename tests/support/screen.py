@@ -79,6 +79,10 @@ class Terminal:
         """What stands on the screen now."""
         return text_of(self.screen)
 
+    def type(self, keys: bytes) -> None:
+        """Press keys, `\\x03` for Ctrl-C, which a terminal turns into a signal and shows as `^C`."""
+        os.write(self._master, keys)
+
     async def shows(self, condition: Callable[[str], object], within: float = 60) -> str:
         """Wait until the screen is such; returns its text."""
         async with asyncio.timeout(within):

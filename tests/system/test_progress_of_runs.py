@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import io
+import logging
 import re
 import signal
+import sys
+import time
 
 import pytest
 
+from migrator.jobs.output import Output
+from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.world.model import World
+from tests.support.fetch_workers import FILES, configured, world_of
 from tests.support.program import config_of, ended, run, start, until
 from tests.support.screen import on_terminal
 
@@ -19,9 +25,14 @@ AGAIN = "; run the same command again"
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Lines and silences come sooner, so that a test need not wait for them."""
+    """Lines and silences come sooner, so that a test need not wait for them. The log is put back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     monkeypatch.setattr("migrator.jobs.progress.lines.PAUSES_SECONDS", ((3600.0, 0.2),))
     monkeypatch.setattr("migrator.jobs.progress.tally.SILENCE_SECONDS", 0.4)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -47,15 +58,28 @@ async def test_a_tracker_that_goes_away_is_said_to_be_silent_and_how_it_ends(tmp
     assert again.document["attachments"]["unchanged"] == kept
 
 
+@pytest.mark.usefixtures("impatient")
+async def test_what_fetch_workers_wait_for_is_said_by_their_run(tmp_path):
+    limits = {"retries": 6, "backoff": "0.5 s", "backoff_max": "0.5 s"}
+    async with TargetprocessSandbox(world_of(FILES)) as source:
+        config = configured(tmp_path, source, 1, **limits)
+        backup = asyncio.create_task(run("backup", config))
+        await until(lambda: source.downloads.total() >= FILES // 2)
+    finished = await backup
+    assert finished.code == 4
+    assert re.search(r"the tracker has not answered for .*, try \d of 7; ", finished.err)
+
+
 async def test_ctrl_c_leaves_one_bar_and_says_how_it_goes_on(tmp_path, source):
     config = config_of(tmp_path, source, limits={"downloads": 1})
     source.faults.latency = 0.05
     terminal = await on_terminal(["backup", config], 80)
     await terminal.shows(lambda text: "files so far" in text)
-    os.killpg(terminal.process.pid, signal.SIGINT)
+    terminal.type(b"\x03")
     await terminal.shows(lambda text: "stopping" in text)
     assert await terminal.ended() == 130
     lines = terminal.text.splitlines()
+    assert b"^C" in b"".join(piece for _, piece in terminal.written)
     assert not [line for line in lines if "━" in line], "the bar is gone"
     assert lines[-1].endswith(f" files are kept{AGAIN}")
     assert len([line for line in lines if line.startswith("backup: ")]) == 1
@@ -67,9 +91,9 @@ async def test_a_second_ctrl_c_gives_the_cursor_back(tmp_path, source):
     terminal = await on_terminal(["backup", config_of(tmp_path, source)], 80)
     await terminal.shows(lambda _: source.faults.injected.total() >= 4)
     assert terminal.screen.cursor.hidden
-    os.killpg(terminal.process.pid, signal.SIGINT)
+    terminal.type(b"\x03")
     await terminal.shows(lambda text: "stopping" in text)
-    os.killpg(terminal.process.pid, signal.SIGINT)
+    terminal.type(b"\x03")
     assert await terminal.ended() == 130
     assert not terminal.screen.cursor.hidden
 
@@ -85,8 +109,14 @@ async def test_a_stop_without_a_terminal_says_how_it_goes_on(tmp_path, source):
     assert finished.out.splitlines()[-1].endswith(f" files are kept{AGAIN}")
 
 
-async def test_a_terminal_that_can_redraw_nothing_gets_lines(tmp_path, source):
-    terminal = await on_terminal(["backup", config_of(tmp_path, source)], 80, env={"TERM": "dumb"})
-    assert await terminal.ended() == 0
-    assert "backup: 60 files, " in terminal.text
-    assert "\x1b[" not in b"".join(piece for _, piece in terminal.written).decode()
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(("term", "lines"), [("dumb", True), ("xterm", False)])
+def test_a_terminal_that_can_redraw_nothing_gets_lines(monkeypatch, term, lines):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", term)
+    with Output().progress("backup"):
+        time.sleep(0.5)
+    assert ("backup: nothing yet\n" in terminal.getvalue()) == lines
+    assert ("\x1b[" in terminal.getvalue()) != lines

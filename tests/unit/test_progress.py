@@ -10,11 +10,13 @@ import pytest
 from rich.console import Console
 
 from migrator.jobs.progress import Shown, write_lines
-from migrator.jobs.progress.bar import MARGIN_COLUMNS, Display
+from migrator.jobs.progress.bar import Display
 from migrator.jobs.progress.lines import pause_after
 from migrator.jobs.progress.words import counts, fitting, last_line, line, time_left, waiting
 from migrator.layers import DryRunTarget
+from migrator.pipeline.verify import Portion, verify
 from migrator.selection import Selection
+from migrator.store import Archive
 from migrator.trackers.memory import MemoryTarget
 from migrator.wire import Waits
 from tests.support.parts import rows, run_backup, run_load, small_tracker, twin_of
@@ -54,7 +56,7 @@ def test_the_bar_is_there_at_any_width_and_no_line_is_too_long(clock, width):
             tally.all_known()
         shown = drawn(tally, width)
         assert shown[0].count("━") + shown[0].count("╸") + shown[0].count("╺") >= 8
-        assert max(map(len, shown)) <= width - MARGIN_COLUMNS
+        assert max(map(len, shown)) <= width - len("^C ")
         assert len(shown) == (1 if width >= 100 else 2)
 
 
@@ -205,6 +207,16 @@ async def test_a_load_knows_its_total_before_the_first_file(tmp_path):
     assert (again.wanted, again.total_known) == (0, True)
 
 
+async def test_what_is_there_already_counts_as_settled_and_not_as_sent(tmp_path):
+    source = small_tracker()
+    target, mapping = twin_of(source)
+    for root, progress in ((tmp_path / "first", Recorded()), (tmp_path / "second", Recorded())):
+        await run_backup(source, root)
+        await run_load(target, root, mapping, progress=progress)
+    assert progress.bytes == 0
+    assert progress.settled_bytes == progress.wanted_bytes > 0
+
+
 async def test_a_rehearsal_transfers_nothing(tmp_path):
     source = small_tracker()
     await run_backup(source, tmp_path)
@@ -231,3 +243,16 @@ async def test_a_backup_says_that_all_is_listed_when_it_is(tmp_path):
     [(listed,)] = rows(tmp_path, "SELECT count(*) FROM attachments")
     assert (progress.wanted_when_known, progress.files) == (listed, listed)
     assert progress.wanted_at_first_done <= listed
+
+
+async def test_a_verify_knows_its_total_before_the_first_blob(tmp_path):
+    await run_backup(small_tracker(), tmp_path)
+    [(blobs, size)] = rows(tmp_path, "SELECT count(*), sum(size) FROM blobs")
+    [(lost,)] = rows(tmp_path, "SELECT sha256 FROM blobs ORDER BY size LIMIT 1")
+    (tmp_path / "blobs" / lost[:2] / lost).unlink()
+    whole, part = Recorded(), Recorded()
+    await verify(Archive(tmp_path), progress=whole)
+    assert (whole.wanted_at_first_done, whole.wanted_when_known, whole.files) == (blobs, blobs, blobs)
+    assert (whole.wanted_bytes, whole.settled_bytes, whole.failures) == (size, size, 1)
+    await verify(Archive(tmp_path), portion=Portion(share=0.5), progress=part)
+    assert part.wanted_when_known == part.files == -(-blobs // 2)
