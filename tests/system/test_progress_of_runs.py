@@ -64,7 +64,7 @@ async def test_what_fetch_workers_wait_for_is_said_by_their_run(tmp_path):
     async with TargetprocessSandbox(world_of(FILES)) as source:
         config = configured(tmp_path, source, 1, **limits)
         backup = asyncio.create_task(run("backup", config))
-        await until(lambda: source.downloads.total() >= FILES // 2)
+        await until(lambda: source.downloads.total() >= FILES * 3 // 4)
     finished = await backup
     assert finished.code == 4
     assert re.search(r"the tracker has not answered for .*, try \d of 7; ", finished.err)
