@@ -176,10 +176,11 @@ def run(arguments: list[str]) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         return output.interrupted(command)
     except errors.MigratorError as error:
-        if isinstance(error, errors.ItemFailedError):
-            error = errors.TrackerUnreachableError(str(error))
-        output.error(str(error))
-        return output.failed(command, error.exit_code, str(error))
+        unreachable = isinstance(error, errors.ItemFailedError)
+        end = errors.TrackerUnreachableError(str(error)) if unreachable else error
+        output.error(str(end))
+        output.notes_of(error)
+        return output.failed(command, end.exit_code, str(end))
     except Exception:
         logging.getLogger("migrator").exception("an unexpected error: this is a bug")
         return 1

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from migrator.model import Altered
+from migrator.model import Altered, RunStatus
+from migrator.pipeline.run import RUN_AGAIN
 from migrator.pipeline.summary import (
     AlteredUpload,
     BlobFile,
@@ -21,6 +22,7 @@ from migrator.pipeline.summary import (
     Failure,
     LoadSummary,
     MapCounts,
+    MigrateSummary,
     NotAsked,
     Problem,
     RestoreCounts,
@@ -32,7 +34,7 @@ from migrator.pipeline.summary import (
 )
 from migrator.pipeline.verify import CATALOG_CODES, JOURNAL_CODES
 from migrator.printable import LINES, printable
-from migrator.units import human_size
+from migrator.units import counted, human_number, human_size, human_took
 
 Counts = UploadCounts | RestoreCounts | DeletionCounts | DryRunCounts | ContentCounts | MapCounts
 MAX_SHOWN = 10
@@ -41,15 +43,10 @@ MAX_SHOWN = 10
 _COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
 
 
-def counted(number: int, singular: str, plural: str = "") -> str:
-    """`1 file`, `2 files`."""
-    return f"{number} {singular if number == 1 else plural or f'{singular}s'}"
-
-
 def not_asked_text(not_asked: NotAsked) -> str:
     """How many entities a night has not asked, and from when on all are asked."""
     day = datetime.fromisoformat(not_asked.full_from).astimezone().date()
-    counts = f"{not_asked.entities:,} of {not_asked.of:,} entities unchanged since, not asked"
+    counts = f"{not_asked.entities:,} of {counted(not_asked.of, 'entity', 'entities')} unchanged since, not asked"
     return f"{counts}; everything is asked again from {day} on"
 
 
@@ -57,10 +54,18 @@ def print_headline(out: Console, summary: Summary, title: str = "") -> None:
     """The command, its run, how it ended, and after how many seconds."""
     number = f" (run {summary.run})" if summary.run else ""
     seconds, status = summary.seconds if isinstance(summary, RunSummary) else None, str(summary.status)
-    duration = "" if seconds is None else f" in {seconds:.1f} s"
+    duration = "" if seconds is None else f" in {human_took(seconds)}"
     out.print(
         Text(f"{title or summary.command}{number}: "), Text(status, _COLOURS.get(status, "red")), duration, sep=""
     )
+
+
+def print_kept(out: Console, summary: Summary) -> None:
+    """What stays of a run that was stopped, and how it goes on."""
+    if isinstance(summary, MigrateSummary):
+        summary = summary.load if isinstance(summary.load, LoadSummary) else summary.backup
+    if isinstance(summary, RunSummary) and summary.status is RunStatus.INTERRUPTED:
+        out.print("; ".join(filter(None, (summary.kept(), RUN_AGAIN))))
 
 
 def shown(text: str, style: str = "") -> Text:
@@ -78,7 +83,7 @@ def print_first(out: Console, lines: Sequence[str], more: str = "(--json shows a
     for line in lines[:MAX_SHOWN]:
         print_line(out, f"  {line}")
     if len(lines) > MAX_SHOWN:
-        out.print(f"  ... and {len(lines) - MAX_SHOWN} more {more}")
+        out.print(f"  ... and {human_number(len(lines) - MAX_SHOWN)} more {more}")
 
 
 def rows_of(counts: Counts | dict[str, int], group: str = "") -> Iterator[tuple[str, str]]:
@@ -86,7 +91,7 @@ def rows_of(counts: Counts | dict[str, int], group: str = "") -> Iterator[tuple[
     if not isinstance(counts, dict):
         counts = {count.name: getattr(counts, count.name) for count in fields(counts)}
     for name, number in counts.items():
-        shown = human_size(number) if name.endswith("bytes") else str(number)
+        shown = human_size(number) if name.endswith("bytes") else human_number(number)
         yield (f"{group}: " if group else "") + name.replace("_", " "), shown
 
 
@@ -114,7 +119,7 @@ def print_altered(out: Console, summary: LoadSummary | RestoreSummary) -> None:
     altered = summary.altered or ()
     if altered:
         side = "source" if isinstance(summary, RestoreSummary) else "target"
-        out.print(Text(f"{len(altered)} files have arrived, and the {side} altered them", "yellow"))
+        out.print(Text(f"{counted(len(altered), 'file has', 'files have')} arrived, altered by the {side}", "yellow"))
     print_first(out, [f"{_file_name(upload)}: {_alteration(upload.how)}" for upload in altered])
 
 
@@ -123,16 +128,18 @@ def _alteration(how: Altered) -> str:
         return f"sent as {how['name']['sent']!r}, called {how['name']['found']!r} there"
     if "content" in how:
         return "its text was re-encoded"
-    return f"{how['size']['sent']} bytes, listed there as {how['size']['found']}"
+    return f"{how['size']['sent']:,} bytes, listed there as {how['size']['found']:,}"
 
 
 def print_left(out: Console, summary: LoadSummary) -> None:
     """What a load left behind: mapping rows that match nothing, and files without a row."""
     if rows := summary.unmatched_rows:
-        out.print(Text(f"{len(rows)} rows of the mapping name nothing in the archive", "yellow"))
+        what = counted(len(rows), "row of the mapping names", "rows of the mapping name")
+        out.print(Text(f"{what} nothing in the archive", "yellow"))
         print_first(out, [f"{row.kind} {row.entity}" + (f" (line {row.line})" if row.line else "") for row in rows])
     if files := summary.unmapped_files:
-        out.print(Text(f"{len(files)} files belong to entities without a row in the mapping", "yellow"))
+        what = counted(len(files), "file belongs", "files belong")
+        out.print(Text(f"{what} to entities without a row in the mapping", "yellow"))
         print_first(out, [_file_name(file) for file in files])
 
 
@@ -148,9 +155,10 @@ def print_changed(out: Console, summary: LoadSummary) -> None:
         former = f"{row.target_kind} {row.target_id}".strip()
         by_entity[f"{row.kind} {row.entity}: went to {former}, belongs to {now}"] += 1
     if by_entity and summary.moved is None:
-        out.print(Text(f"{by_entity.total()} files are at entities that the mapping no longer names", "yellow"))
+        what = counted(by_entity.total(), "file is", "files are")
+        out.print(Text(f"{what} at entities that the mapping no longer names", "yellow"))
         out.print("(load --move-changed deletes there what has arrived at the new ones)")
-    print_first(out, [f"{entity}: {count} files" for entity, count in by_entity.items()])
+    print_first(out, [f"{entity}: {counted(count, 'file')}" for entity, count in by_entity.items()])
 
 
 def print_failures(out: Console, failures: Iterable[Failure], accepted: Iterable[Failure] | None = None) -> None:
@@ -166,7 +174,7 @@ def _print_by_reason(out: Console, failures: Iterable[Failure], what_happened: s
         words += [f"(attachment {failure.attachment})"] if failure.attachment else []
         by_reason.setdefault(failure.reason, []).append(" ".join(filter(None, words)))
     for reason, items in sorted(by_reason.items(), key=lambda group: -len(group[1])):
-        out.print(shown(f"{len(items)} {what_happened}: {reason}", style))
+        out.print(shown(f"{human_number(len(items))} {what_happened}: {reason}", style))
         print_first(out, items)
 
 
@@ -186,7 +194,7 @@ def _file_lines(files: Sequence[BlobFile]) -> Iterator[str]:
         gone = " (gone from the source)" if file.status == "gone" else ""
         yield f"{_file_name(file)} (attachment {file.attachment}){gone}"
     if len(files) > MAX_SHOWN:
-        yield f"... and {len(files) - MAX_SHOWN} more (--json shows more)"
+        yield f"... and {human_number(len(files) - MAX_SHOWN)} more (--json shows more)"
 
 
 def _remedies(problems: Sequence[Problem]) -> Iterator[str]:

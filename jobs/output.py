@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from migrator.errors import StorageError
-from migrator.jobs.terminal import LOG_FORMAT, coloured, json_line, say, tell
+from migrator.jobs.terminal import LIVE_DISPLAY, LOG_FORMAT, coloured, json_line, say, tell
 from migrator.printable import LINES, printable
 from migrator.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from migrator.jobs.progress import Tally
     from migrator.pipeline.summary import Summary
+    from migrator.wire import Waits
 
 
 def _document(value: Mapping[str, object]) -> str:
@@ -96,6 +99,11 @@ class Output:
         """Write why the command, or a part of it, failed."""
         tell(printable(self.prefix + text, LINES), "error", "error: ")
 
+    def notes_of(self, error: BaseException) -> None:
+        """Write what there is to say beside an error: what is kept, and how to go on."""
+        for text in getattr(error, "__notes__", ()):
+            tell(printable(self.prefix + text, LINES), "error")
+
     def result(self, summary: Summary) -> None:
         """Write the result of a command."""
         if self.as_json:
@@ -129,22 +137,35 @@ class Output:
         return 130
 
     @contextmanager
-    def progress(self, label: str) -> Iterator[Progress]:
-        """Show the progress of a run: a bar on a terminal, otherwise a line every few seconds; nothing when quiet."""
+    def progress(
+        self, label: str, *, noun: str = "file", done: str = "done", waits: Waits | None = None
+    ) -> Iterator[Progress]:
+        """Show the progress of a run: a bar on a terminal, otherwise lines by the clock; nothing when quiet.
+
+        See `migrator.jobs.progress.Shown`.
+        """
         if self.quiet:
             yield Silent()
-        elif sys.stderr.isatty() and self.bars and not (self.as_json or LOG_FORMAT.as_json):
-            from migrator.jobs.progress_bar import bar
+            return
+        from migrator.jobs.progress import Shown, show_bar, write_lines
 
-            with bar(self.prefix + label) as progress:
-                self._log.above = progress.note
-                try:
-                    yield progress
-                finally:
-                    self._log.above = None
-        else:
-            from migrator.jobs.progress_bar import LineProgress
+        if not (self.bars and _shows_bars()) or self.as_json or LOG_FORMAT.as_json:
+            with write_lines(Shown(label, noun, done, waits), self.note) as progress:
+                yield progress
+            return
+        with show_bar(Shown(self.prefix + label, noun, done, waits)) as progress, self._above(progress):
+            yield progress
 
-            lines = LineProgress(label, self.note)
-            yield lines
-            lines.end()
+    @contextmanager
+    def _above(self, progress: Tally) -> Iterator[None]:
+        """Have everything that is written to stderr printed above the bar of this progress."""
+        self._log.above, LIVE_DISPLAY.print_above = progress.note, progress.print_above
+        try:
+            yield
+        finally:
+            self._log.above = LIVE_DISPLAY.print_above = None
+
+
+def _shows_bars() -> bool:
+    """Whether stderr is a terminal that can redraw a line."""
+    return sys.stderr.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}

@@ -15,7 +15,7 @@ from migrator.jobs.event_loop import event_loop
 from migrator.jobs.place import ArchivePlace, Place, folder_of
 from migrator.jobs.remote import held_bucket, refresh
 from migrator.jobs.signals import active_signals, interrupt_on_signals
-from migrator.jobs.terminal import leave_terminal, tell
+from migrator.jobs.terminal import exit_at_once, leave_terminal, tell
 from migrator.pipeline.run import error_record
 from migrator.pipeline.snapshots import view_at
 from migrator.store import (
@@ -60,11 +60,11 @@ async def _with_signals(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
 
     def stopped(number: int) -> None:
         if stop.is_set():
-            os._exit(130)
+            exit_at_once()
         if number == signal.SIGHUP:
             leave_terminal()
         stop.set()
-        end = threading.Timer(STOP_SECONDS + LAST_RESORT_SECONDS, os._exit, [130])
+        end = threading.Timer(STOP_SECONDS + LAST_RESORT_SECONDS, exit_at_once)
         end.daemon = True
         end.start()
         loop.call_later(STOP_SECONDS, task.cancel)

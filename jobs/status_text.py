@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from migrator.jobs.lists import counted, print_failures, print_general_failures, print_problems, shown
-from migrator.pipeline.summary import AcceptSummary, StatusSummary
-from migrator.units import human_size
+from migrator.jobs.lists import print_failures, print_general_failures, print_line, print_problems, shown
+from migrator.model import UploadStatus
+from migrator.pipeline.summary import AcceptSummary, RunRow, StatusSummary
+from migrator.units import counted, human_size, local_time
 
 _VERDICTS = {"fine": "green", "warning": "yellow", "bad": "red"}
 """Colours of the verdicts on a backup's health."""
+MIN_TABLE_COLUMNS = 72
+"""On a narrower terminal the runs are lines, as a table would break its cells."""
 
 
 def print_status(out: Console, summary: StatusSummary) -> None:
@@ -26,27 +31,55 @@ def print_status(out: Console, summary: StatusSummary) -> None:
     entities = counted(totals.entities, "entity", "entities")
     out.print(shown(f"archive of {summary.source or 'nothing yet'}: {blobs}, {entities}"))
     if holder := summary.at_work:
-        process = f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
+        process = f"process {holder['pid']} on {holder['host']}, since {local_time(holder['since'])}"
         out.print(shown(f"`{holder['command']}` is at work ({process})"))
-    by_status = {"attachments": totals.attachments, "uploads": totals.uploads}
-    for name, statuses in (by_status | ({"restored": totals.restored} if totals.restored else {})).items():
-        counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
-        out.print(f"{name}: {counts or 'none'}")
+    _print_counts(out, summary)
     if totals.altered:
-        out.print(f"{totals.altered} uploads were altered by the target; the report says how")
+        what = counted(totals.altered, "upload was", "uploads were")
+        out.print(f"{what} altered by the target; the report says how")
     if totals.crawl_under_way:
         out.print("a crawl is under way: the next backup goes on with it")
-    table = Table("run", "command", "status", "started", "ended", box=None, pad_edge=False)
-    for run in summary.runs:
-        status = "killed" if run.killed else run.status
-        table.add_row(str(run.run), run.command, status, run.started_at, run.ended_at or "")
-    out.print(table)
+    _print_runs(out, summary.runs)
     print_failures(out, summary.failures, summary.accepted)
+
+
+def _print_counts(out: Console, summary: StatusSummary) -> None:
+    totals = summary.totals
+    by_status = {"attachments": totals.attachments, "uploads": totals.uploads}
+    for name, statuses in (by_status | ({"restored": totals.restored} if totals.restored else {})).items():
+        words = (
+            f"{count:,} {_status_words(status, at_work=bool(summary.at_work))}" for status, count in statuses.items()
+        )
+        out.print(f"{name}: {', '.join(words) or 'none'}")
+
+
+def _print_runs(out: Console, runs: Sequence[RunRow]) -> None:
+    """The runs as a table, then why some of them broke off."""
+    table = Table("run", "command", "status", "started", "ended", box=None, pad_edge=False)
+    for run in runs:
+        status, started = "killed" if run.killed else run.status, local_time(run.started_at)
+        if out.width < MIN_TABLE_COLUMNS:
+            print_line(out, f"run {run.run}: {run.command} {status}, {started}")
+        else:
+            table.add_row(str(run.run), run.command, status, started, local_time(run.ended_at) if run.ended_at else "")
+    if table.row_count or out.width >= MIN_TABLE_COLUMNS:
+        out.print(table)
+    by_reason: dict[str, list[str]] = {}
+    for run in runs:
+        if error := (run.summary or {}).get("error"):
+            by_reason.setdefault(error["message"], []).append(str(run.run))
+    for reason, failed in by_reason.items():
+        print_line(out, f"{'run' if len(failed) == 1 else 'runs'} {', '.join(failed)} failed: {reason}")
+
+
+def _status_words(status: str, *, at_work: bool) -> str:
+    """The status of files or uploads. What is in doubt while a run is at work is only being sent."""
+    return "under way" if at_work and status == UploadStatus.IN_DOUBT else status.replace("_", " ")
 
 
 def print_accept(out: Console, summary: AcceptSummary) -> None:
     """How many failures were changed, and all that there are."""
     if summary.changed:
         out.print(f"{counted(summary.changed, 'failure')} changed")
-    out.print(f"failures: {len(summary.failures)} that count, {len(summary.accepted)} accepted")
+    out.print(f"failures: {len(summary.failures):,} that count, {len(summary.accepted):,} accepted")
     print_failures(out, print_general_failures(out, summary.failures), summary.accepted)

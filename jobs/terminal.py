@@ -10,7 +10,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -44,11 +44,29 @@ _COLOURS = {"error: ": "31", "warning: ": "33"}
 """Of the words with which a line begins: red and yellow, as ANSI escape codes have them."""
 
 
+class LiveDisplay:
+    """What is shown at the bottom of the terminal and redrawn all the time, such as a progress bar."""
+
+    print_above: Callable[[str], None] | None = None
+    """Prints a line above it; None if there is no such display."""
+
+
+LIVE_DISPLAY = LiveDisplay()
+"""That of this process."""
+
+
 def tell(text: str, level: str = "info", prefix: str = "") -> None:
-    """Write a line to stderr; errors are ignored. `prefix` is for people only, coloured on a terminal."""
+    """Write a line to stderr, above a progress bar if there is one; errors are ignored.
+
+    `prefix` is for people only, coloured on a terminal.
+    """
+    if LIVE_DISPLAY.print_above is not None:  # it has colours of its own, and takes plain text
+        LIVE_DISPLAY.print_above(json_line(text, level) if LOG_FORMAT.as_json else prefix + text)
+        return
     line = json_line(text, level) if LOG_FORMAT.as_json else coloured(prefix) + text
     with _ignore_io_errors(sys.stderr):
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        sys.stderr.write(f"{line}\n")  # at once, as another thread may write, too
+        sys.stderr.flush()
 
 
 def coloured(prefix: str) -> str:
@@ -96,6 +114,15 @@ def _redirect_to_devnull(stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+def exit_at_once() -> None:
+    """End the process with status 130, and give the terminal its cursor back, which a live display hides."""
+    if LIVE_DISPLAY.print_above is not None:
+        with _ignore_io_errors(sys.stderr):
+            sys.stderr.write("\x1b[?25h\n")
+            sys.stderr.flush()
+    os._exit(130)
 
 
 def leave_terminal() -> None:

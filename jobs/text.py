@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterable
-from datetime import datetime
 
 from rich.console import Console
 from rich.table import Table
@@ -13,13 +12,13 @@ from rich.text import Text
 
 from migrator.jobs.lists import (
     MAX_SHOWN,
-    counted,
     not_asked_text,
     print_altered,
     print_changed,
     print_failures,
     print_general_failures,
     print_headline,
+    print_kept,
     print_left,
     print_line,
     print_problems,
@@ -28,6 +27,7 @@ from migrator.jobs.lists import (
     shown,
 )
 from migrator.jobs.setup_text import print_completion, print_init
+from migrator.jobs.snapshots_text import print_copy, print_diff, print_prune, print_snapshots
 from migrator.jobs.status_text import print_accept, print_status
 from migrator.pipeline.summary import (
     AcceptSummary,
@@ -56,7 +56,7 @@ from migrator.pipeline.summary import (
     Summary,
     VerifySummary,
 )
-from migrator.units import human_size
+from migrator.units import counted, human_number, human_size
 
 DEFAULT_WIDTH = 140
 """Columns, if there is no terminal to ask."""
@@ -68,6 +68,7 @@ def summary_text(summary: Summary) -> str:
     width = None if terminal else DEFAULT_WIDTH
     out = Console(file=written, force_terminal=terminal, highlight=False, soft_wrap=True, width=width)
     _print(out, summary)
+    print_kept(out, summary)
     return written.getvalue()
 
 
@@ -100,13 +101,13 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
         case AcceptSummary():
             print_accept(out, summary)
         case SnapshotsSummary():
-            _print_snapshots(out, summary)
+            print_snapshots(out, summary)
         case DiffSummary():
-            _print_diff(out, summary)
+            print_diff(out, summary)
         case PruneSummary():
-            _print_prune(out, summary)
+            print_prune(out, summary)
         case CopySummary():
-            _print_copy(out, summary)
+            print_copy(out, summary)
         case NightlySummary():
             from migrator.jobs.nightly import print_nightly
 
@@ -122,16 +123,17 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
 def _print_backup(out: Console, summary: BackupSummary) -> None:
     print_headline(out, summary)
     failures = print_general_failures(out, summary.failures)
-    entities, size = ("entities", str(summary.entities)), ("bytes", human_size(summary.bytes))
-    print_table(out, [entities, *rows_of(summary.attachments), size])
+    entities, size = ("entities", human_number(summary.entities)), ("bytes", human_size(summary.bytes))
     if summary.taken is not None:
-        out.print(f"by --limit, the files of {summary.taken} of the {summary.entities} entities seen were taken")
+        taken = counted(summary.taken, "entity", "entities")
+        out.print(f"--limit: {taken} taken of {human_number(summary.entities)} listed")
+    print_table(out, [entities, *rows_of(summary.attachments), size])
     if changes := summary.changes:
         out.print(
-            f"against the archive as it was: {', '.join(f'{count} {change}' for change, count in changes.items())}"
+            f"against the archive as it was: {', '.join(f'{count:,} {change}' for change, count in changes.items())}"
         )
     if rechecked := summary.rechecked:
-        counts = f"{rechecked['replaced']} had other content, {rechecked['failed']} failed"
+        counts = f"{rechecked['replaced']:,} had other content, {rechecked['failed']:,} failed"
         out.print(f"fetched again and compared: {counted(rechecked['files'], 'file')}, {counts}")
     if summary.not_asked:
         out.print(not_asked_text(summary.not_asked))
@@ -169,9 +171,10 @@ def _print_rollback(out: Console, summary: RollbackSummary) -> None:
 
 def _print_map(out: Console, summary: MapSummary) -> None:
     print_headline(out, summary)
-    out.print(f"{summary.entities} entities in the archive, {summary.targets} at the target")
-    by_rule = ((f"found by: {rule}", str(count)) for rule, count in summary.found_by.items())
-    by_certainty = ((f"sure: {sure}", str(count)) for sure, count in summary.sure.items())
+    entities = counted(summary.entities, "entity", "entities")
+    out.print(f"{entities} in the archive, {human_number(summary.targets)} at the target")
+    by_rule = ((f"found by: {rule}", human_number(count)) for rule, count in summary.found_by.items())
+    by_certainty = ((f"sure: {sure}", human_number(count)) for sure, count in summary.sure.items())
     print_table(out, [*rows_of(summary.rows), *by_rule, *by_certainty])
     _print_open(out, "ambiguous", summary.ambiguous)
     _print_open(out, "unmatched", summary.unmatched)
@@ -182,7 +185,7 @@ def _print_open(out: Console, group: str, entities: tuple[OpenEntity, ...]) -> N
     for entity in entities[:MAX_SHOWN]:
         print_line(out, f"  {group}: {entity.kind} {entity.entity} {entity.title!r}: {entity.why}")
     if len(entities) > MAX_SHOWN:
-        out.print(f"  ... and {len(entities) - MAX_SHOWN} more {group}")
+        out.print(f"  ... and {human_number(len(entities) - MAX_SHOWN)} more {group}")
 
 
 def _print_migrate(out: Console, summary: MigrateSummary) -> None:
@@ -194,49 +197,10 @@ def _print_migrate(out: Console, summary: MigrateSummary) -> None:
     print_headline(out, summary)
 
 
-def _print_snapshots(out: Console, summary: SnapshotsSummary) -> None:
-    if not summary.snapshots:
-        out.print("no snapshot yet; a complete backup makes one")
-        return
-    table = Table(box=None, pad_edge=False)
-    columns = ("run", "at", "entities", "attachments", "bytes", "added", "removed", "renamed", "moved", "replaced")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "at" else "right", no_wrap=True)
-    for row in summary.snapshots:
-        at = datetime.fromisoformat(row.at).astimezone().isoformat(" ", "minutes")
-        held = (row.run, at, row.entities, row.attachments, human_size(row.bytes))
-        table.add_row(*map(str, (*held, row.added, row.removed, row.renamed, row.moved, row.replaced)))
-    out.print(table)
-
-
-def _print_prune(out: Console, summary: PruneSummary) -> None:
-    print_headline(out, summary, "prune, dry run" if summary.dry_run else "")
-    kept, removed, blobs = summary.snapshots["kept"], summary.snapshots["removed"], summary.blobs
-    which = f": {', '.join(map(str, removed))}" if removed else ""
-    out.print(f"snapshots: {len(kept)} kept, {len(removed)} removed{which}")
-    out.print(f"blobs: {blobs['kept']} kept, {blobs['removed']} removed, {human_size(summary.bytes)} freed")
-
-
-def _print_copy(out: Console, summary: CopySummary) -> None:
-    print_headline(out, summary)
-    print_table(out, [*((name.replace("_", " "), str(count)) for name, count in summary.blobs.items())])
-    out.print(f"{human_size(summary.bytes)} were copied to {summary.to}")
-    print_problems(out, summary.problems)
-
-
-def _print_diff(out: Console, summary: DiffSummary) -> None:
-    counts = ", ".join(f"{count} {change}" for change, count in summary.counts.items())
-    out.print(f"from snapshot {summary.older} to {summary.newer}: {counts}")
-    for row in summary.changes:
-        owner = f"{row.kind} {row.entity}".strip()
-        was = f" (was {row.was})" if row.was is not None else ""
-        print_line(out, f"  {row.change:8} {owner} {row.name}{was}")
-
-
 def _print_verify(out: Console, summary: VerifySummary) -> None:
     print_headline(out, summary)
     partial = summary.round_complete is False
-    rest = f" of {summary.of}, the next such verify goes on from there" if partial else ""
+    rest = f" of {human_number(summary.of or 0)}, the next such verify goes on from there" if partial else ""
     checked = f"{counted(summary.blobs, 'blob')}{rest}, {human_size(summary.bytes)}"
     out.print(f"{checked}, {counted(len(summary.problems), 'problem')}")
     print_problems(out, summary.problems)

@@ -22,11 +22,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Wired(Generic[T]):
-    """A tracker ready for use, its identity in the catalog, and warnings for a person."""
+    """A tracker ready for use, its identity in the catalog, warnings for a person, and the waits for it."""
 
     tracker: T
     identity: str
     warnings: list[str] = field(default_factory=list)
+    waits: Waits = field(default_factory=Waits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def wire_source(configuration: Configuration, *, paranoid: bool = False, patient
         source,
         identity(section),
         found.warnings,
+        found.waits,
         http=http,
         recipe=recipe,
         own_files=found.files is not None,
@@ -76,7 +78,7 @@ def wire_target(configuration: Configuration, *, dry_run: bool = False) -> Wired
     found = access(parts, section, "target", configuration, {})
     inner = parts.target(found.client(), options_of(section.options, parts.options, "target.options"))
     retrying = RetryingTarget(inner, retry_policy(configuration.settings.limits, found.waits), login=found.login)
-    return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(section), found.warnings)
+    return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(section), found.warnings, found.waits)
 
 
 def wire_restore(configuration: Configuration, *, dry_run: bool = False) -> Wired[Target]:
@@ -97,7 +99,7 @@ def wire_restore(configuration: Configuration, *, dry_run: bool = False) -> Wire
         found = access(parts, source, "source", configuration, source.download_auth)
     inner = RestoreTarget(parts.target(found.client(), options))
     retrying = RetryingTarget(inner, retry_policy(configuration.settings.limits, found.waits), login=found.login)
-    return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(source), found.warnings)
+    return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(source), found.warnings, found.waits)
 
 
 def own_target(configuration: Configuration) -> TargetSection | None:
@@ -114,7 +116,7 @@ def wire_target_listing(configuration: Configuration) -> Wired[Source]:
     options = options_of(section.options, parts.options, "target.options")
     inner = (parts.listing or parts.source)(found.client(), options)
     policy = retry_policy(configuration.settings.limits, found.waits)
-    return Wired(RetryingSource(inner, policy, login=found.login), identity(section), found.warnings)
+    return Wired(RetryingSource(inner, policy, login=found.login), identity(section), found.warnings, found.waits)
 
 
 def target_section(configuration: Configuration) -> TargetSection:

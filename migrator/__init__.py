@@ -19,8 +19,8 @@ The map: what each module or package may import of the others. `tests/test_house
     jobs                        <- everything
 
 - `model` has the words as types, `errors` what can go wrong, `ports` the interface between trackers and jobs.
-- `units` reads and writes quantities: sizes, rates, durations, shares. `hints` says which word somebody may have meant,
-  `printable` makes text safe to show, `whole_file` writes a file whole or not at all.
+- `units` reads and writes quantities: sizes, rates, durations, shares, counts, dates. `hints` says which word somebody
+  may have meant, `printable` makes text safe to show, `whole_file` writes a file whole or not at all.
 - `sniffing` looks at bodies: a login page, an error message, or the file?
 - `wire` speaks HTTP to one tracker: a request becomes an answer or one of our errors.
 - `trackers` holds a package for each tracker, and the toolbox that they share.

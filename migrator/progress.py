@@ -18,12 +18,16 @@ class Progress(Protocol):
         """`files` more files, of `size` bytes in total, have to be transferred."""
 
     @abstractmethod
+    def all_known(self) -> None:
+        """No file will come in addition to those that are `known`."""
+
+    @abstractmethod
     def transferred(self, size: int) -> None:
         """`size` more bytes were transferred."""
 
     @abstractmethod
-    def done(self, *, failed: bool = False) -> None:
-        """One more file is finished."""
+    def done(self, *, failed: bool = False, not_transferred: int = 0) -> None:
+        """One more file is finished; so many bytes of it did not have to be transferred, or could not be."""
 
     @abstractmethod
     def note(self, text: str) -> None:
@@ -39,10 +43,13 @@ class Silent(Progress):
     def known(self, files: int, size: int) -> None:
         """Ignored."""
 
+    def all_known(self) -> None:
+        """Ignored."""
+
     def transferred(self, size: int) -> None:
         """Ignored."""
 
-    def done(self, *, failed: bool = False) -> None:
+    def done(self, *, failed: bool = False, not_transferred: int = 0) -> None:
         """Ignored."""
 
     def note(self, text: str) -> None:

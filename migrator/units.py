@@ -1,4 +1,6 @@
-"""Quantities as people write and read them: sizes, rates, durations and shares. MB is 10^6 bytes, MiB is 2^20.
+"""Quantities as people write and read them: sizes, rates, durations, shares, counts and dates.
+
+MB is 10^6 bytes, MiB is 2^20.
 
 The `parse_` functions read what stands in a configuration or behind an option; they raise `ValueError` with a sentence
 that shows how to write it. The `human_` functions make text.
@@ -7,6 +9,7 @@ that shows how to write it. The `human_` functions make text.
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _DURATIONS = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "hours": 3600.0}
@@ -77,3 +80,40 @@ def human_duration(seconds: float) -> str:
         if seconds >= size * 1.5 or seconds == size:
             return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
     return f"{seconds:.0f} s"
+
+
+def human_time_left(seconds: float) -> str:
+    """`40 s`, `4m 10s`, `5h 3m`, `2d 4h`: two units, for a number that is watched while it falls."""
+    left = round(seconds)
+    if left < 60:
+        return f"{left} s"
+    for size, unit, smaller, small_unit in ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if left >= size:
+            return f"{left // size}{unit} {left % size // smaller}{small_unit}"
+    raise AssertionError  # pragma: no cover - the last size is a minute
+
+
+def human_took(seconds: float) -> str:
+    """How long something took: `8.2 s`, and from a minute on as `human_time_left`."""
+    return f"{seconds:.1f} s" if seconds < 59.95 else human_time_left(seconds)
+
+
+def human_number(number: int) -> str:
+    """`12,345`."""
+    return f"{number:,}"
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """`1 file`, `12,345 files`."""
+    return f"{human_number(number)} {singular if number == 1 else plural or f'{singular}s'}"
+
+
+def local_time(moment: str) -> str:
+    """`2026-11-28 02:00 CET` for an ISO 8601 text: the time on the clock of this machine, with its zone.
+
+    A text that is no date stays as it is.
+    """
+    try:
+        return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M %Z}"
+    except ValueError:
+        return moment

@@ -80,7 +80,7 @@ HOMES = {
     "rich": ("migrator.jobs",),
     "sqlite3": ("migrator.store",),
     "sqlite_utils": ("migrator.store",),
-    "tenacity": ("migrator.layers.retry",),
+    "tenacity": ("migrator.layers.retry_policy",),
     "typing_extensions": ("migrator",),
     "uvicorn": ("migrator.jobs.browse.server",),
     "uvloop": ("migrator.jobs.event_loop",),

@@ -125,7 +125,7 @@ async def run_backup(
         )
         with (
             held_archive(place_of(configuration), "backup", create=not moved_from) as (archive, catalog),
-            output.progress("backup") as progress,
+            output.progress("backup", done="kept", waits=source.waits) as progress,
         ):
             if moved_from:
                 relocation = relocate(source.tracker, catalog, f"{section.tracker} {moved_from}", source.identity)

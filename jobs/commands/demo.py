@@ -20,6 +20,7 @@ import click
 from migrator.jobs.output import Output
 from migrator.model import RunStatus
 from migrator.pipeline.summary import BackupSummary, DemoStep, DemoSummary, LoadSummary
+from migrator.units import counted
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
@@ -122,7 +123,7 @@ async def _play(
     counts = interrupted.attachments
     add(
         "backup, interrupted",
-        f"{counts['stored']} files stored, then stopped",
+        f"{counted(counts['stored'], 'file')} stored, then stopped",
         ok=interrupted.status is RunStatus.INTERRUPTED,
     )
     output.note("demo: the same command again; it resumes")
@@ -143,18 +144,18 @@ async def _play(
         verified = await verify(archive, stop=stop)
     add(
         "verify",
-        f"{verified.blobs} blobs hashed again, {len(verified.problems)} problems",
+        f"{counted(verified.blobs, 'blob')} hashed again, {counted(len(verified.problems), 'problem')}",
         ok=verified.status is RunStatus.COMPLETE,
     )
     output.note("demo: the archive goes into TeamPulse, twice")
     load = await run_load(configuration, output, stop)
     add(
         "load",
-        f"{load.uploads.uploaded} files uploaded; faults met: {_faults(target)}",
+        f"{counted(load.uploads.uploaded, 'file')} uploaded; faults met: {_faults(target)}",
         ok=load.status is RunStatus.COMPLETE,
     )
     second = await run_load(configuration, output, stop)
-    add("load again", f"{second.uploads.uploaded} files uploaded", ok=second.uploads.uploaded == 0)
+    add("load again", f"{counted(second.uploads.uploaded, 'file')} uploaded", ok=second.uploads.uploaded == 0)
     return backup, load
 
 
@@ -213,7 +214,7 @@ def _compare(source: Sandbox, target: Sandbox, names: dict[str, str]) -> DemoSte
         actual = Counter((file.name, file.sha256) for file in target.state.files_of(entity.id))
         same += (wanted & actual).total()
         good &= wanted == actual
-    result = f"{same} of {len(world.attachments)} files there exactly once, by name and SHA-256"
+    result = f"{same} of {counted(len(world.attachments), 'file')} there exactly once, by name and SHA-256"
     renamed = f"; {len(names)} names had to be made legal" if names else ""
     return DemoStep("check of the target", result + renamed, good)
 

@@ -13,6 +13,7 @@ from migrator.jobs.options import at_option, config_argument, require_yes, selec
 from migrator.jobs.output import Output
 from migrator.model import RunStatus
 from migrator.pipeline.summary import LoadSummary
+from migrator.units import counted
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
@@ -104,7 +105,7 @@ def _may_delete(configuration: Configuration, summary: LoadSummary, *, yes: bool
     count, url = len(deletable(summary.changed or ())), target_section(configuration).url
     try:
         if count:
-            require_yes(f"Delete {count} files at former entities of {url}?", yes=yes)
+            require_yes(f"Delete {counted(count, 'file')} at former entities of {url}?", yes=yes)
     except click.Abort:
         return False
     return True
@@ -156,19 +157,27 @@ async def run_load(
             view_at(catalog, at)
             with failure_recorded("load", catalog):
                 output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
-            with output.progress("load") as progress:
+            with output.progress("load", done="checked" if dry_run else "loaded", waits=target.waits) as progress:
                 summary = await load(target.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
         await target.tracker.close()
-    if settings.creates and dry_run and (count := (summary.stubs or {}).get("would_create")):
-        output.note(f"{count} entities would be created first; their files are not rehearsed and count as unmapped")
+    _tell_what_is_left_out(output, summary, configuration.mapping_file.name, creates=settings.creates)
+    return summary
+
+
+def _tell_what_is_left_out(output: Output, summary: LoadSummary, mapping: str, *, creates: bool) -> None:
+    """Warn of files without a row, and of rows without files. `creates`: missing entities are created."""
+    if creates and summary.dry_run and (count := (summary.stubs or {}).get("would_create")):
+        entities = counted(count, "entity", "entities")
+        output.note(f"{entities} would be created first; their files are not rehearsed and count as unmapped")
     elif unmapped := summary.uploads.unmapped:
-        output.warn(f"{unmapped} files belong to entities without a row in {configuration.mapping_file.name}")
+        output.warn(f"{counted(unmapped, 'file belongs', 'files belong')} to entities without a row in {mapping}")
     if unmatched := len(summary.unmatched_rows or ()):
-        output.warn(f"{unmatched} rows of {configuration.mapping_file.name} name nothing in the archive")
+        output.warn(
+            f"{counted(unmatched, f'row of {mapping} names', f'rows of {mapping} name')} nothing in the archive"
+        )
     for warning in summary.warnings or ():
         output.warn(warning)
-    return summary
 
 
 async def _delete_at_former(
@@ -188,7 +197,7 @@ async def _delete_at_former(
         with held_archive(place_of(configuration), "load") as (_, catalog):
             with failure_recorded("load", catalog):
                 await cancel_on_stop(target.tracker.check(), stop)
-            with output.progress("move") as progress:
+            with output.progress("move", done="deleted", waits=target.waits) as progress:
                 deleted = await rollback(target.tracker, catalog, settings, progress=progress, stop=stop)
     finally:
         await target.tracker.close()

@@ -57,7 +57,7 @@ async def run_map(configuration: Configuration, output: Output) -> MapSummary:
         with held_archive(place_of(configuration), "map") as (_, catalog):
             with failure_recorded("map", catalog):
                 output.note(f"target: {await target.tracker.check()}")
-            with output.progress("map") as progress:
+            with output.progress("map", waits=target.waits) as progress:
                 summary = await propose(target.tracker, catalog, settings, progress=progress)
     finally:
         await target.tracker.close()

@@ -84,5 +84,5 @@ async def run_prune(
     """Hold the archive, forget by these rules."""
     from migrator.pipeline.prune import prune
 
-    with held_archive(place, "prune") as (archive, catalog), output.progress("prune") as progress:
+    with held_archive(place, "prune") as (archive, catalog), output.progress("prune", noun="blob") as progress:
         return await prune(archive, catalog, retention, dry_run=dry_run, progress=progress, stop=stop)

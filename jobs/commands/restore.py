@@ -93,7 +93,7 @@ async def run_restore(
                 output.warn("this archive has no snapshot yet; a complete backup makes one")
             with failure_recorded("restore", catalog):
                 output.note(f"source: {await cancel_on_stop(source.tracker.check(), stop)}")
-            with output.progress("restore") as progress:
+            with output.progress("restore", done="checked" if dry_run else "put back", waits=source.waits) as progress:
                 summary = await restore(source.tracker, archive, catalog, settings, progress=progress, stop=stop)
     finally:
         await source.tracker.close()

@@ -12,6 +12,7 @@ from migrator.jobs.given import require_backup
 from migrator.jobs.options import config_argument, require_yes, yes_option
 from migrator.jobs.output import Output
 from migrator.pipeline.summary import RollbackSummary
+from migrator.units import counted
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
@@ -52,7 +53,7 @@ def _require_consent(configuration: Configuration, load: int | None) -> None:
     with held_archive(place_of(configuration), "rollback") as (_, catalog):
         count = sum(catalog.uploads.entities_to_roll_back(identity(section), load).values())
     if count:
-        require_yes(f"Delete {count} files from {section.url}?", yes=False)
+        require_yes(f"Delete {counted(count, 'file')} from {section.url}?", yes=False)
 
 
 async def run_rollback(
@@ -74,7 +75,7 @@ async def run_rollback(
                 output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
             if not target.tracker.capabilities.deletes:
                 output.note(f"warning: {NO_DELETE}; what a load put there is listed")
-            with output.progress("rollback") as progress:
+            with output.progress("rollback", done="checked" if dry_run else "deleted", waits=target.waits) as progress:
                 return await rollback(target.tracker, catalog, settings, progress=progress, stop=stop)
     finally:
         await target.tracker.close()

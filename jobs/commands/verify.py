@@ -57,6 +57,6 @@ async def run_verify(place: Place, portion: Portion, output: Output, stop: async
     with (
         held_folder(place, "verify", reads=True) as archive,
         sqlite_errors(archive.root),
-        output.progress("verify") as progress,
+        output.progress("verify", noun="blob") as progress,
     ):
         return await verify(archive, portion=portion, progress=progress, stop=stop)

@@ -25,10 +25,11 @@ from migrator.jobs.fetching.messages import (
     Stop,
     Throttled,
     Transferred,
+    Waiting,
 )
 from migrator.model import Attachment
 from migrator.pipeline.fetch_place import Fetched, Report
-from migrator.wire import HttpClient
+from migrator.wire import HttpClient, Wait
 
 FLUSH_SECONDS = 3.0
 """How long a worker gets at the end of a run that was stopped to make safe what it has."""
@@ -44,6 +45,10 @@ class Run(Protocol):
     @abstractmethod
     def transferred(self, size: int) -> None:
         """So many more bytes came."""
+
+    @abstractmethod
+    def waiting(self, wait: Wait) -> None:
+        """A worker waits before it repeats a request."""
 
     @abstractmethod
     def ready(self) -> None:
@@ -127,10 +132,8 @@ class WorkerHandle:
             case Ended(batch, error) if batch in self._batches:
                 self._batches[batch].error = error
                 self._batches[batch].ended.set()
-            case Transferred(size):
-                self._run.transferred(size)
-            case Throttled(retry_after, status):
-                self._run.throttled(retry_after, status, by=self)
+            case Transferred() | Waiting() | Throttled():
+                self._pass_on(message)
             case Logged(record):
                 logging.getLogger(record.name).handle(record)
             case Ready():
@@ -140,6 +143,15 @@ class WorkerHandle:
                 answer = asyncio.create_task(self._answer(message))
                 self._answers.add(answer)
                 answer.add_done_callback(self._answers.discard)
+
+    def _pass_on(self, message: Transferred | Waiting | Throttled) -> None:
+        match message:
+            case Transferred(size):
+                self._run.transferred(size)
+            case Waiting(wait):
+                self._run.waiting(wait)
+            case Throttled(retry_after, status):
+                self._run.throttled(retry_after, status, by=self)
 
     def _report(self, handed: _Handed, fetched: Sequence[Fetched]) -> None:
         for result in fetched:

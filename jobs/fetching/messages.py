@@ -20,7 +20,7 @@ from migrator.jobs.recipe import SourceRecipe
 from migrator.model import Attachment, Blob, EntityRef
 from migrator.pipeline.fetch_place import Fetched
 from migrator.store import BucketAddress
-from migrator.wire import LentSession
+from migrator.wire import LentSession, Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,13 @@ class Transferred:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """From a worker: it waits before it repeats a request."""
+
+    wait: Wait
+
+
+@dataclass(frozen=True, slots=True)
 class Throttled:
     """Both ways: the tracker asked one process to slow down."""
 
@@ -156,7 +163,9 @@ class Logged:
     record: logging.LogRecord
 
 
-Message = Start | Ready | Fetch | Results | Ended | Limit | Stop | Transferred | Throttled | Ask | Reply | Logged
+Message = (
+    Start | Ready | Fetch | Results | Ended | Limit | Stop | Transferred | Waiting | Throttled | Ask | Reply | Logged
+)
 
 _SIZE = struct.Struct("!Q")
 

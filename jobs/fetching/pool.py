@@ -26,6 +26,7 @@ from migrator.jobs.wiring import WiredSource
 from migrator.model import Attachment
 from migrator.pipeline.downloads import Downloader
 from migrator.pipeline.fetch_place import FetchPlace, Report
+from migrator.wire import Wait
 
 MIN_FILES_TO_START = 200
 """With fewer files, a worker would not have started before they are fetched."""
@@ -110,6 +111,10 @@ class WorkerPool(FetchPlace, Run):
     @override
     def transferred(self, size: int) -> None:
         self.local.progress.transferred(size)
+
+    @override
+    def waiting(self, wait: Wait) -> None:
+        self._source.waits.begun(wait)
 
     @override
     def ready(self) -> None:

@@ -40,6 +40,7 @@ from migrator.jobs.fetching.messages import (
     Stop,
     Throttled,
     Transferred,
+    Waiting,
 )
 from migrator.model import Attachment
 from migrator.pipeline.downloads import Downloader
@@ -47,7 +48,7 @@ from migrator.pipeline.fetch_place import Fetched
 from migrator.pipeline.stop import GRACE_SECONDS, StopToken
 from migrator.progress import Silent
 from migrator.store import Archive, BlobStore, Bucket, ObjectBlobs
-from migrator.wire import BorrowingSigner, Lender, LentSession, SharedRateLimiter, Waits
+from migrator.wire import BorrowingSigner, Lender, LentSession, SharedRateLimiter, Wait, Waits
 
 PROGRESS_SECONDS = 0.25
 MAX_MESSAGE_BYTES = 2**20
@@ -109,11 +110,19 @@ class _CountedProgress(Silent):
 
 
 class _SharedWaits(Waits):
-    """The run logs how long the tracker makes all of us wait, once."""
+    """Tells the run of each wait. The run itself logs how long the tracker makes all of us wait, once."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
 
     @override
     def asked(self, seconds: float, status: int | None = None) -> None:
         pass
+
+    @override
+    def begun(self, wait: Wait) -> None:
+        self._channel.send(Waiting(wait))
 
 
 class _LogOverPipe(logging.Handler):
@@ -133,7 +142,7 @@ class Worker:
     def __init__(self, channel: Channel, start: Start) -> None:
         self._channel = channel
         self._lender = _LenderOverPipe(channel)
-        waits, reach = _SharedWaits(), start.recipe.reach
+        waits, reach = _SharedWaits(channel), start.recipe.reach
         recipe = replace(start.recipe, policy=replace(start.recipe.policy, waits=waits))
         self._rate = SharedRateLimiter(self._lender, limited=reach.limited, max_wait=reach.max_wait, waits=waits)
         api = BorrowingSigner(start.api, self._lender)

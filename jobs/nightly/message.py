@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from migrator.filenames import readable
-from migrator.jobs.lists import counted
 from migrator.jobs.nightly.findings import Finding
 from migrator.jobs.nightly.memory import Memory
 from migrator.jobs.nightly.text import step_lines
 from migrator.pipeline.summary import NightResult
 from migrator.printable import printable
+from migrator.units import counted
 
 REMINDER_SECONDS = 6.5 * 86_400
 """Half a day less than a week, as no night ends at exactly the same time as the one before."""
@@ -91,7 +91,7 @@ def message(night: NightResult, code: int, path: Path, fresh: News) -> Message:
 def _headline(night: NightResult, fresh: News) -> str:
     if not fresh.findings:
         return "all is well" if night.status == "complete" else str(night.status)
-    what = f"{counted(len(fresh.findings), 'failure')}, {len(fresh.new)} new"
+    what = f"{counted(len(fresh.findings), 'failure')}, {len(fresh.new):,} new"
     return f"reminder: {what}" if fresh.reminder and not fresh.new else f"{night.status}: {what}"
 
 

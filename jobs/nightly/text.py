@@ -6,7 +6,6 @@ from rich.console import Console
 from rich.text import Text
 
 from migrator.jobs.lists import (
-    counted,
     not_asked_text,
     print_failures,
     print_general_failures,
@@ -22,7 +21,7 @@ from migrator.pipeline.summary import (
     ReportSummary,
     VerifySummary,
 )
-from migrator.units import human_duration, human_size
+from migrator.units import counted, human_duration, human_size
 
 _COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
 
@@ -61,16 +60,17 @@ def step_lines(night: NightResult) -> list[str]:
 
 def _backup(backup: BackupSummary) -> str:
     files = backup.attachments
-    counts = f"{counted(files['listed'], 'file')} listed, {files['stored']} stored ({human_size(backup.bytes)})"
-    changed = ", ".join(f"{count} {change}" for change, count in backup.changes.items() if count) or "nothing changed"
-    return f"backup {backup.status}: {counts}, {files['failed']} failed; {changed}"
+    counts = f"{counted(files['listed'], 'file')} listed, {files['stored']:,} stored ({human_size(backup.bytes)})"
+    changed = ", ".join(f"{count:,} {change}" for change, count in backup.changes.items() if count) or "nothing changed"
+    return f"backup {backup.status}: {counts}, {files['failed']:,} failed; {changed}"
 
 
 def _verify(verify: VerifySummary) -> str:
-    looked_at = f"{verify.blobs} of {counted(verify.of or 0, 'blob')}, {human_size(verify.bytes)}"
+    looked_at = f"{verify.blobs:,} of {counted(verify.of or 0, 'blob')}, {human_size(verify.bytes)}"
     return f"verify {verify.status}: {looked_at}, {counted(len(verify.problems), 'problem')}"
 
 
 def _prune(prune: PruneSummary) -> str:
     kept, removed = (len(prune.snapshots[name]) for name in ("kept", "removed"))
-    return f"prune {prune.status}: {kept} snapshots kept, {removed} removed, {human_size(prune.bytes)} freed"
+    snapshots = f"{counted(kept, 'snapshot')} kept, {removed:,} removed"
+    return f"prune {prune.status}: {snapshots}, {human_size(prune.bytes)} freed"

@@ -3,7 +3,8 @@
 from migrator.layers.dry_run import DryRunTarget
 from migrator.layers.login import Login
 from migrator.layers.restoring import RestoreTarget
-from migrator.layers.retry import MAX_FIRST_RETRIES, RetryingSource, RetryingTarget, RetryPolicy
+from migrator.layers.retry import RetryingSource, RetryingTarget
+from migrator.layers.retry_policy import MAX_FIRST_RETRIES, RetryPolicy
 from migrator.layers.verify import ParanoidSource, VerifiedSource
 
 __all__ = [

@@ -21,6 +21,7 @@ from migrator.pipeline.reading import HashSink
 from migrator.pipeline.summary import Check, CheckedSide
 from migrator.ports import Source, Target
 from migrator.store import Catalog, is_archive
+from migrator.units import counted, human_size
 
 MAX_DOWNLOAD_BYTES = 10 * 1024 * 1024
 """The largest file, in bytes, that is downloaded as a test."""
@@ -139,7 +140,8 @@ async def _read_page(source: Source, stream: str, pages: _FirstPages) -> Result:
     page = await source.read(stream, None)
     pages.add(stream, page)
     more = "" if page.next is None else ", more to come"
-    counts = f"{len(page.entities)} entities and {len(page.attachments)} attachments on the first page{more}"
+    entities = counted(len(page.entities), "entity", "entities")
+    counts = f"{entities} and {counted(len(page.attachments), 'attachment')} on the first page{more}"
     oddities = [*page.warnings, *(f"{entity.ref}: {entity.reason}" for entity in page.unread)]
     return Result("; ".join([counts, *oddities]), odd=bool(oddities))
 
@@ -178,7 +180,7 @@ async def _download_one(source: Source) -> Result:
         if small:
             smallest = min(small, key=lambda file: file.size or 0)
             await source.download(smallest, HashSink())
-            return Result(f"{smallest.name!r} of {smallest.owner}, {smallest.size} bytes")
+            return Result(f"{smallest.name!r} of {smallest.owner}, {human_size(smallest.size or 0)}")
     if not count:
         return Result("nothing was listed on the first pages, so nothing was tried", odd=True)
     if unsized:
@@ -232,7 +234,8 @@ async def _read_mapping(target: Target, mapping: MappingFile) -> Result:
         raise RejectedError(str(error)) from None
     for first, *_ in rows.mapping.values():
         files = await target.find_attachments(first)
-        return Result(f"{len(rows.mapping)} source entities; {first} is there, with {len(files)} attachments")
+        entities = counted(len(rows.mapping), "source entity", "source entities")
+        return Result(f"{entities}; {first} is there, with {counted(len(files), 'attachment')}")
     return Result("the mapping file has no row, so nothing at the target was tried", odd=True)
 
 
@@ -250,9 +253,10 @@ def _compare_rows(mapping: MappingFile) -> Result:
     problems = []
     if unmatched := rows.unmatched(known):
         line = rows.lines[unmatched[0]]
-        problems.append(f"{len(unmatched)} rows name nothing in the archive, the first in line {line}")
+        names = counted(len(unmatched), "row names", "rows name")
+        problems.append(f"{names} nothing in the archive, the first in line {line}")
     if without:
-        problems.append(f"{without} files have no row")
+        problems.append(f"{counted(without, 'file has', 'files have')} no row")
     if problems:
         return Result("; ".join(problems), odd=True)
     return Result("each row names something in the archive, and each file has a row")

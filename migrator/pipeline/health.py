@@ -14,7 +14,7 @@ from statistics import median
 from migrator.model import RunStatus
 from migrator.pipeline.summary import Failure, Health
 from migrator.store import Catalog
-from migrator.units import human_duration
+from migrator.units import counted, human_duration, local_time
 
 FINE, WARNING, BAD = "fine", "warning", "bad"
 LATE, LOST = 2.5, 7.0
@@ -44,11 +44,11 @@ def health(catalog: Catalog, failures: Sequence[Failure], *, problems: int, acce
     if problems or age is None or age > LOST * interval:
         verdict = BAD
     parts = [
-        f"the archive has {_counted(problems, 'problem')}" if problems else "",
+        f"the archive has {counted(problems, 'problem')}" if problems else "",
         f"last complete one {_ago(last[1], now)} (run {last[0]})" if last else "there is no complete one yet",
         _failing(failures, since),
         broke_off,
-        f"{_counted(accepted, 'failure')} accepted" if accepted else "",
+        f"{counted(accepted, 'failure')} accepted" if accepted else "",
         _verified(verified, now),
     ]
     return Health(
@@ -67,10 +67,10 @@ def health(catalog: Catalog, failures: Sequence[Failure], *, problems: int, acce
 def _failing(failures: Sequence[Failure], since: str | None) -> str:
     """What fails: of the backup, and of uploads."""
     uploads = sum(failure.target is not None for failure in failures)
-    of_backup = _counted(len(failures) - uploads, "failure") if len(failures) > uploads else ""
+    of_backup = counted(len(failures) - uploads, "failure") if len(failures) > uploads else ""
     if since:
-        of_backup += f" since {datetime.fromisoformat(since).astimezone():%Y-%m-%d %H:%M}"
-    not_arrived = f"{_counted(uploads, 'upload')} not arrived" if uploads else ""
+        of_backup += f" since {local_time(since)}"
+    not_arrived = f"{counted(uploads, 'upload')} not arrived" if uploads else ""
     return "; ".join(filter(None, (of_backup, not_arrived))) or "nothing fails"
 
 
@@ -90,8 +90,7 @@ def _last_complete(catalog: Catalog) -> tuple[int, str] | None:
 def _broke_off(catalog: Catalog) -> str:
     """How the last backup ended, if it did not come to its end; for several that failed, since when and why."""
     if failed := catalog.runs.failed_in_a_row():
-        since = datetime.fromisoformat(failed[-1].started_at).astimezone()
-        what = f"the last {len(failed)} runs failed since {since:%Y-%m-%d %H:%M}"
+        what = f"the last {len(failed)} runs failed since {local_time(failed[-1].started_at)}"
         return (what if len(failed) > 1 else _BROKE_OFF[RunStatus.FAILED]) + (f": {failed[0].message}").rstrip(": ")
     last = next(iter(catalog.runs.backups()), None)
     return _BROKE_OFF.get(last.status, "") if last else ""
@@ -129,7 +128,3 @@ def _seconds(moment: str, now: datetime) -> float:
 
 def _ago(moment: str, now: datetime) -> str:
     return f"{human_duration(max(0.0, _seconds(moment, now)))} ago"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")

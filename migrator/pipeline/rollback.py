@@ -106,6 +106,7 @@ class _Rollback(Job[RollbackSummary]):
             entities = {to: count for to, count in Counter(to for _, to in only).items() if to in entities}
         self._planned = sum(entities.values())
         self._progress.known(self._planned, 0)
+        self._progress.all_known()
         count = min(settings.deletes, self._target.capabilities.max_writes)
         await run_workers(entities, self._roll_back_entity, count, self._stop)
 

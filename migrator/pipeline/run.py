@@ -23,6 +23,9 @@ from migrator.pipeline.stop import StopToken
 from migrator.pipeline.summary import RunSummary
 from migrator.store import Catalog
 
+RUN_AGAIN = "run the same command again"
+"""What to do after a run that broke off."""
+
 
 def first_fatal(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error that says most about why everything stopped: a fatal one, else another of ours, else a bug."""
@@ -89,7 +92,8 @@ class RunContext:
     async def execute(self, job: Job[S], stop: asyncio.Event | None = None) -> S:
         """Work until the job ends, fails or is stopped; record the run and return its summary. Call it once.
 
-        Raises what is fatal, with the run recorded as `failed` and everything finished kept.
+        Raises what is fatal, with the run recorded as `failed` and everything finished kept; a note says how much that
+        is.
         """
         status, failure = RunStatus.FAILED, None
         try:
@@ -124,6 +128,8 @@ class RunContext:
         summary = replace(summary, status=summary.status_after(status), run=self.run, seconds=seconds)
         record = summary.as_record() | ({"error": error_record(failure)} if failure else {})
         self.catalog.runs.end(self.run, summary.status, record)
+        if isinstance(failure, MigratorError) and (kept := summary.kept()):
+            failure.add_note(f"{kept}; {RUN_AGAIN}")
         return summary
 
 

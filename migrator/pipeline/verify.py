@@ -134,7 +134,9 @@ class _Verify(Job[VerifySummary]):
     async def work(self) -> None:
         with self._stop.in_flight():
             call = self._executor.call
-            await call(self._begin)
+            self._progress.known(*await call(self._begin))
+            if self._portion.seconds is None:
+                self._progress.all_known()
             if not await self._check_blobs():
                 return
             self._position = ""
@@ -161,12 +163,17 @@ class _Verify(Job[VerifySummary]):
             problems=tuple(problems),
         )
 
-    def _begin(self) -> None:
+    def _begin(self) -> tuple[int, int]:
+        """Find the position; returns how many blobs of the catalog are to be checked, and about how many bytes."""
         self._total = self._catalog.summaries.totals()["blobs"]["count"]
         if self._portion.share is not None:
             self._max_blobs = math.ceil(self._total * self._portion.share)
         if not self._portion.whole:
             self._position = self._catalog.settings.get(POSITION_KEY) or self._position
+        folder, _, after = self._position.partition("/")
+        count, size = self._catalog.blobs.size_after(after or folder)
+        wanted = int(min(count, self._max_blobs))
+        return wanted, size * wanted // max(1, count)
 
     async def _check_blobs(self) -> bool:
         """Check blobs from the position on; False if some are left."""
@@ -174,9 +181,7 @@ class _Verify(Job[VerifySummary]):
         for name in BLOB_FOLDERS[BLOB_FOLDERS.index(began_at) :]:
             folder = await self._executor.call(self._folder, name, after)
             self._position, after = f"{name}/{after}", ""
-            self._progress.known(
-                len(folder.left), sum(folder.known[blob].size for blob in folder.left if blob in folder.known)
-            )
+            self._progress.known(sum(name not in folder.known for name in folder.left), 0)
             while folder.left:
                 if self._is_enough() or not await self._check_some(folder):
                     self._stop.left_undone |= self._stop.requested
@@ -207,6 +212,8 @@ class _Verify(Job[VerifySummary]):
         )
         if self._stop.requested:
             return False
+        for name in set(names) - folder.on_disk:
+            self._progress.done(failed=True, not_transferred=folder.known[name].size)
         await self._executor.call(self._judge, folder, names, actual)
         del folder.left[:count]
         self._position = f"{folder.name}/{names[-1]}"

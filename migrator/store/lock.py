@@ -29,6 +29,7 @@ from migrator.store.clock import now
 from migrator.store.disk import disk_errors
 from migrator.store.kernel_locks import kernel_locks
 from migrator.store.layout import LOCK
+from migrator.units import local_time
 
 LEFTOVER_WAIT_SECONDS = 30.0
 """How long to wait for the process that a killed run left behind; with a healthy disk it needs milliseconds."""
@@ -127,7 +128,8 @@ class ArchiveLock:
     def _refuse(self) -> None:
         holder, name = self._holder(), "another run"
         if holder:
-            name = "`{command}` (process {pid} on {host}, since {since})".format_map(holder)
+            process = f"process {holder['pid']} on {holder['host']}, since {local_time(str(holder['since']))}"
+            name = f"`{holder['command']}` ({process})"
         remedy = f"; if that is long dead, delete {self._path}" if _is_on_another_host(holder) else ""
         raise ArchiveLockedError(f"{self._root} is held by {name}{remedy}")
 

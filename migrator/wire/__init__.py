@@ -20,7 +20,7 @@ from migrator.wire.status import (
     parse_json_or_none,
     says_too_large,
 )
-from migrator.wire.waits import Waits
+from migrator.wire.waits import Wait, Waits
 
 __all__ = [
     "CHUNK_BYTES",
@@ -49,6 +49,7 @@ __all__ = [
     "SharedRateLimiter",
     "Signer",
     "TlsFiles",
+    "Wait",
     "Waits",
     "WrapAuth",
     "basic",

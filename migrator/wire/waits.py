@@ -1,4 +1,4 @@
-"""How long a tracker asks us to wait, and a log that mentions each long wait once.
+"""How long a tracker asks us to wait, a log that mentions each long wait once, and the latest wait, for the progress.
 
 No wait is longer than the configuration allows, whatever the server asks for.
 
@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -110,20 +111,45 @@ def _when(value: str) -> datetime | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A wait before a request is repeated. `began` is on the monotonic clock, which all processes share.
+
+    `until`, in Unix time, is set if the tracker asked for the wait. Otherwise try number `attempt` of at most
+    `attempts` comes next; `answered` says whether the tracker has answered the last one, if only with an error.
+    """
+
+    began: float
+    until: float | None = None
+    attempt: int = 0
+    attempts: int = 0
+    answered: bool = False
+
+
 class Waits:
-    """Logs the long waits for one tracker, as warnings; a wait that many workers share is logged once."""
+    """Logs the long waits for one tracker, as warnings; a wait that many workers share is logged once.
+
+    `latest` is the wait that began last, however short.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._logged_until = 0.0
+        self.latest: Wait | None = None
 
     def asked(self, seconds: float, status: int | None = None) -> None:
         """The tracker asked to wait, with this status."""
+        self.begun(Wait(time.monotonic(), until=self._clock() + seconds))
         self._log(seconds, f"the tracker asked to wait {human_duration(seconds)}{f' ({status})' if status else ''}")
 
-    def trying_again(self, seconds: float, why: str) -> None:
-        """A failed request is tried again after `seconds`."""
+    def trying_again(self, seconds: float, why: str, attempt: int, attempts: int, *, answered: bool) -> None:
+        """A failed request is sent again after `seconds`; see `Wait`."""
+        self.begun(Wait(time.monotonic(), None, attempt, attempts, answered))
         self._log(seconds, f"{why}; waiting {human_duration(seconds)} before the next try")
+
+    def begun(self, wait: Wait) -> None:
+        """A wait has begun, in this process or in another one."""
+        self.latest = wait
 
     def _log(self, seconds: float, reason: str) -> None:
         until = self._clock() + seconds

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from migrator.errors import MigratorError
-from migrator.layers.retry import RetryingTarget, RetryPolicy
+from migrator.layers.retry import RetryingTarget
+from migrator.layers.retry_policy import RetryPolicy
 from migrator.mapping.file import Mapping
 from migrator.model import NOBODY, EntityRef
 from migrator.pipeline.rebuild import rebuild

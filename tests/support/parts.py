@@ -12,7 +12,8 @@ from typing import Any
 
 from migrator.layers.dry_run import DryRunTarget
 from migrator.layers.restoring import RestoreTarget
-from migrator.layers.retry import RetryingSource, RetryingTarget, RetryPolicy
+from migrator.layers.retry import RetryingSource, RetryingTarget
+from migrator.layers.retry_policy import RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.mapping.file import Mapping
 from migrator.model import NOBODY, EntityRef
@@ -60,28 +61,29 @@ def twin_of(tracker: MemoryTracker) -> tuple[MemoryTracker, Mapping]:
 async def run_backup(tracker: MemoryTracker | None, root: Path, **changes: Any) -> dict[str, Any]:
     """One backup into `root`, as a new process would make it; `source` in place of the tracker in memory."""
     stop, inner = changes.pop("stop", None), changes.pop("source", None) or MemorySource(tracker)
-    place = changes.pop("place", lambda downloader: downloader)
+    place, progress = changes.pop("place", lambda downloader: downloader), changes.pop("progress", None)
     archive = Archive(root)
     archive.prepare()
     catalog = Catalog(root)
     try:
         source = RetryingSource(VerifiedSource(inner), PATIENCE)
         settings = BackupSettings(**{"identity": "memory", "downloads": 4, **changes})
-        return (await backup(source, archive, catalog, settings, stop=stop, place=place)).as_json()
+        done = await backup(source, archive, catalog, settings, progress=progress, stop=stop, place=place)
+        return done.as_json()
     finally:
         catalog.close()
 
 
 async def run_load(tracker: MemoryTracker | None, root: Path, mapping: Mapping, **changes: Any) -> dict[str, Any]:
     """One load from `root`, as a new process would make it; `target` in place of the tracker in memory."""
-    stop = changes.pop("stop", None)
+    stop, progress = changes.pop("stop", None), changes.pop("progress", None)
     target = changes.pop("target", None) or RetryingTarget(MemoryTarget(tracker), PATIENCE)
     archive = Archive(root)
     archive.prepare()
     catalog = Catalog(root)
     try:
         settings = LoadSettings(**{"identity": "memory", "mapping": mapping, "look_again": 0.0, **changes})
-        return (await load(target, archive, catalog, settings, stop=stop)).as_json()
+        return (await load(target, archive, catalog, settings, progress=progress, stop=stop)).as_json()
     finally:
         catalog.close()
 

@@ -479,7 +479,7 @@ async def test_a_second_run_is_status_6_and_names_the_first_while_status_works(t
     for words in ["backup", config], ["load", config], ["verify", root]:
         finished = await run("-q", "--json", *words)
         assert_failed(finished, 6, "`backup`", f"process {process.pid}")
-        assert re.search(r"since \d{4}-\d\d-\d\dT\d\d:\d\d", finished.err)
+        assert re.search(r"since \d{4}-\d\d-\d\d \d\d:\d\d [A-Z+-]", finished.err)
     status = await run("--json", "status", root)
     assert process.returncode is None
     assert [one["status"] for one in status.document["runs"]] == ["running"]

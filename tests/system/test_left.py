@@ -68,7 +68,7 @@ async def test_rows_that_name_nothing_and_files_without_a_row_are_named(backed_u
     assert len(files) == finished.document["uploads"]["unmapped"]
     mine = {one["name"] for one in files if one["entity"] == str(owner)}
     assert mine == {file.name for file in WORLD.attachments if WORLD.owner_of(file) == owner}
-    assert "warning: 1 rows of mapping.csv name nothing" in finished.err, "quiet keeps warnings"
+    assert "warning: 1 row of mapping.csv names nothing" in finished.err, "quiet keeps warnings"
     assert "belong to entities without a row" in finished.err
     people = await run("load", config)
     assert f"9{owner} (line {row['line']})" in people.out

@@ -168,7 +168,7 @@ async def test_a_backup_waits_for_a_tracker_that_restarts_and_check_does_not(tmp
 async def test_a_limit_says_how_many_entities_it_took(tmp_path, source):
     config = config_of(tmp_path, source)
     limited = await run("backup", config, "--limit", "2")
-    assert re.search(r"^by --limit, the files of 2 of the \d+ entities seen were taken$", limited.out, re.MULTILINE)
+    assert re.search(r"^--limit: 2 entities taken of \d+ listed$", limited.out, re.MULTILINE)
     assert "--limit" not in (await run("backup", config)).out
 
 

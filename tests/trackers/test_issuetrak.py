@@ -21,7 +21,8 @@ from yarl import URL
 
 from migrator import errors
 from migrator.filenames import name_at_target
-from migrator.layers.retry import RetryingSource, RetryingTarget, RetryPolicy
+from migrator.layers.retry import RetryingSource, RetryingTarget
+from migrator.layers.retry_policy import RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.pipeline.backup import BackupSettings, backup

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from migrator import errors
-from migrator.layers.retry import RetryingTarget, RetryPolicy
+from migrator.layers.retry import RetryingTarget
+from migrator.layers.retry_policy import RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityDraft, EntityRef
 from migrator.ports import BodyFacts

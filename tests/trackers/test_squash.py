@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from migrator import errors
-from migrator.layers.retry import RetryingSource, RetryingTarget, RetryPolicy
+from migrator.layers.retry import RetryingSource, RetryingTarget
+from migrator.layers.retry_policy import RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityRef
 from migrator.sandbox.errors import RefusedError

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from migrator import errors
-from migrator.layers.retry import RetryingTarget, RetryPolicy
+from migrator.layers.retry import RetryingTarget
+from migrator.layers.retry_policy import RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.layers.verifying_sink import MIN_EQUAL_DOWNLOADS
 from migrator.model import Attachment, EntityRef

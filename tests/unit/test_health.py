@@ -97,7 +97,7 @@ async def test_a_failure_is_told_since_when_it_stands(tmp_path):
     began = rows(tmp_path, "SELECT started_at FROM runs WHERE run_id = 3")[0][0]
     assert (found["verdict"], found["failing"], found["failing_since"]) == ("warning", 1, began)
     local = datetime.fromisoformat(began).astimezone()
-    assert f"; 1 failure since {local:%Y-%m-%d %H:%M}; " in found["answer"]
+    assert f"; 1 failure since {local:%Y-%m-%d %H:%M %Z}; " in found["answer"]
     with closing(Catalog(tmp_path)) as catalog:
         accept(catalog, Choice(everything=True))
     found = health(tmp_path)

@@ -10,7 +10,8 @@ import pytest
 from migrator import errors
 from migrator.layers.dry_run import DryRunTarget
 from migrator.layers.forwarding import SourceWrapper, TargetWrapper
-from migrator.layers.retry import RetryingSource, RetryingTarget, RetryPolicy
+from migrator.layers.retry import RetryingSource, RetryingTarget
+from migrator.layers.retry_policy import RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, EntityRef
 from migrator.ports import BodyFacts, Sink, Source, Target

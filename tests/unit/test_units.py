@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 import pytest
 
 from migrator.jobs.commands.verify import share, span
-from migrator.units import human_duration, human_size, parse_duration, parse_rate, parse_share, parse_size
+from migrator.units import (
+    counted,
+    human_duration,
+    human_size,
+    human_time_left,
+    human_took,
+    local_time,
+    parse_duration,
+    parse_rate,
+    parse_share,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,3 +85,25 @@ def test_a_size_is_shown_in_the_unit_that_fits(size, text):
 )
 def test_a_duration_is_shown_in_the_unit_that_fits(seconds, text):
     assert human_duration(seconds) == text
+
+
+def test_time_left_has_two_units_at_most():
+    seconds = (0.4, 40, 59.6, 250, 18_180, 3600, 187_200)
+    shown = ["0 s", "40 s", "1m 0s", "4m 10s", "5h 3m", "1h 0m", "2d 4h"]
+    assert [human_time_left(left) for left in seconds] == shown
+    assert [human_took(took) for took in (0.04, 8.24, 59.94, 59.96)] == ["0.0 s", "8.2 s", "59.9 s", "1m 0s"]
+
+
+def test_one_is_singular_and_thousands_are_separated():
+    assert [counted(number, "file") for number in (0, 1, 12_345)] == ["0 files", "1 file", "12,345 files"]
+    assert counted(2, "entity", "entities") == "2 entities"
+
+
+def test_a_time_is_that_of_the_local_clock_with_its_zone(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert local_time("2026-11-28T01:00:11+00:00") == "2026-11-28 02:00 CET"
+    finally:
+        monkeypatch.undo()
+        time.tzset()

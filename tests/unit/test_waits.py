@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator.errors import ForbiddenError, RejectedError, RetriableError, ThrottledError
-from migrator.layers.retry import RetryPolicy
+from migrator.layers.retry_policy import RetryPolicy
 from migrator.wire.rate import RateLimiter
 from migrator.wire.status import error_for_status
 from migrator.wire.waits import DEFAULT_MAX_WAIT_SECONDS, Waits, retry_after, until_reset
@@ -165,7 +165,7 @@ def test_wait_of_many_workers_is_told_once_and_the_next_one_again(told):
 @pytest.mark.parametrize("seconds", [0, 1, 10])
 def test_short_wait_is_not_told(told, seconds):
     Waits().asked(seconds, 429)
-    Waits().trying_again(seconds, "GET a: status 500")
+    Waits().trying_again(seconds, "GET a: status 500", 2, 9, answered=True)
     assert told() == []
 
 

@@ -34,6 +34,7 @@ from migrator.ports import Source
 from migrator.progress import Progress, Silent
 from migrator.selection import EVERYTHING, Selection, Selector
 from migrator.store import Archive, Catalog, Crawl, Vanished, scan_blobs
+from migrator.units import counted
 
 __all__ = ["BackupSettings", "backup", "relocate"]
 
@@ -187,13 +188,13 @@ class _Backup(Job[BackupSummary]):
                 start, self._run, gone, accepted=sum(row["status"] == Status.FAILED for row in accepted)
             ),
             changes=catalog.runs.changes(),
+            taken=None if self._settings.selection.limit is None else len(self._selector.selected),
             rechecked=self._rechecker.counts,
             not_asked=self._unchanged.not_asked(self._settings.full_every) if self._unchanged else None,
             bytes=catalog.summaries.stored_bytes(self._run),
             warnings=tuple(findings.warnings),
             failures=tuple(map(Failure.of_row, failures)),
             accepted=tuple(map(Failure.of_row, accepted)) or None,
-            taken=None if self._settings.selection.limit is None else len(self._selector.selected),
         )
 
     @override
@@ -219,7 +220,8 @@ class _Backup(Job[BackupSummary]):
         self._archive.untrusted.update(damaged, scan.missing, scan.unrecorded)
         lost = list({*damaged, *scan.missing})
         if lost and (count := await self._executor.call(self._catalog.crawl.requeue, lost)):
-            self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
+            blobs, files = counted(len(lost), "blob is", "blobs are"), counted(count, "file is", "files are")
+            self._progress.note(f"{blobs} damaged or missing; {files} fetched again")
 
     def _require_space(self) -> None:
         """Files that an earlier run listed need space; check that before any request."""

@@ -46,6 +46,7 @@ class Crawler:
         self._unchanged: UnchangedEntities | None = None
         self._page_slots = asyncio.Semaphore(PAGES_IN_FLIGHT)
         self._entity_slots = asyncio.Semaphore(downloads)
+        self._unlisted_pages, self._last_page_read = 0, False
         self._in_progress: dict[str, Attachment] = {}  # and those that failed: no other page fetches them again
 
     def resume(
@@ -76,9 +77,12 @@ class Crawler:
                     if page is None:
                         self._page_slots.release()
                         break
+                    self._unlisted_pages += 1
                     previous = pages.create_task(self._process(stream, page, previous))
                     cursor = page.next
                     ended = cursor is None
+            self._last_page_read = True
+            self._count_listed(0)
         self._findings.require_answers()
 
     async def _read(self, stream: str, cursor: Cursor | None, loop: LoopDetector) -> Page | None:
@@ -107,7 +111,7 @@ class Crawler:
             entities = [entity for entity in page.ask if self._selector.may_select(entity.ref)]
             if self._unchanged is not None:  # before the page is recorded, as that says that it was seen
                 entities = await self._unchanged.leave_out(entities)
-            await self._list_and_fetch(page.entities, page.attachments)
+            await self._list_and_fetch(page.entities, page.attachments, lists_rest=not entities)
             await self._ask_and_fetch(entities)
             for unread in page.unread:
                 write = partial(self._catalog.crawl.record_entity_error, self._run, Entity(unread.ref), unread.reason)
@@ -128,7 +132,7 @@ class Crawler:
             tasks = [group.create_task(self._attachments_of(entity)) for entity in entities]
         answers = [(entity.ref, task.result()) for entity, task in zip(entities, tasks, strict=True)]
         files = [file for _, listed in answers for file in listed or ()]
-        await self._list_and_fetch((), files)
+        await self._list_and_fetch((), files, lists_rest=True)
         if self._unchanged is not None:
             await self._unchanged.record(
                 (ref, dates[ref]) for ref, listed in answers if ref in dates and listed is not None
@@ -148,7 +152,16 @@ class Crawler:
                 await self._executor.call(write, self._run, entity, reason, expected=expected)
                 return None
 
-    async def _list_and_fetch(self, entities: Sequence[Entity], attachments: Sequence[Attachment]) -> None:
+    def _count_listed(self, pages: int) -> None:
+        """All files of so many pages are listed now; once those of all are, the total is known."""
+        self._unlisted_pages -= pages
+        if self._last_page_read and not self._unlisted_pages and not self._selector.exhausted:
+            self._progress.all_known()
+
+    async def _list_and_fetch(
+        self, entities: Sequence[Entity], attachments: Sequence[Attachment], *, lists_rest: bool = False
+    ) -> None:
+        """Record what is listed, and have it fetched. `lists_rest`: with that, all files of a page are listed."""
         # Recording an entity clears its error, so an entity that will not be asked is not recorded.
         entities = [entity for entity in entities if not self._partial or self._selector.may_select(entity.ref)]
         self._progress.entities(sum(entity.raw is not None for entity in entities))
@@ -157,16 +170,17 @@ class Crawler:
         if self._selector.selection.limit is not None:
             await self._executor.call(self._catalog.crawl.record_selected, self._crawl, list(self._selector.selected))
         wanted = await self._executor.call(self._catalog.crawl.record_listing, self._run, entities, listed)
-        await self._fetch([by_id[id_] for id_ in by_id if id_ in wanted])
+        await self._fetch([by_id[id_] for id_ in by_id if id_ in wanted], pages=int(lists_rest))
 
-    async def _fetch(self, attachments: Sequence[Attachment], *, again: bool = False) -> None:
+    async def _fetch(self, attachments: Sequence[Attachment], *, again: bool = False, pages: int = 0) -> None:
         """Have files fetched, and wait until each is recorded. Files that another page has in progress are left out."""
         todo = [attachment for attachment in attachments if again or attachment.id not in self._in_progress]
         self._in_progress.update({attachment.id: attachment for attachment in todo})
         await self._executor.call(
             self._space.require_for_files, [attachment.size for attachment in todo], self._catalog
         )
-        self._progress.known(len(todo), sum(attachment.size or 0 for attachment in todo))
+        self._progress.known(len(todo), sum(max(0, attachment.size or 0) for attachment in todo))
+        self._count_listed(pages)
         self._fetcher.expect(len(todo))
         left, all_recorded = len(todo), asyncio.Event()
 

@@ -196,7 +196,7 @@ class Fetcher:
         if isinstance(error, errors.ConnectError):
             raise errors.TrackerUnreachableError(str(error)) from error
         status, reason = await self._outcome_of(attachment, error)
-        self._progress.done(failed=status is Status.FAILED)
+        self._progress.done(failed=status is Status.FAILED, not_transferred=max(0, attachment.size or 0))
         return Outcome(attachment, status, None, reason)
 
     def take_doubted(self) -> list[Attachment]:

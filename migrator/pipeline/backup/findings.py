@@ -10,6 +10,7 @@ from migrator.model import UNLINKED, EntityRef
 from migrator.progress import Progress
 from migrator.selection import Selection
 from migrator.store import Catalog, Crawl, Vanished
+from migrator.units import counted
 
 MAX_WARNINGS = 100
 
@@ -52,8 +53,8 @@ class Findings:
         """After the crawl: add what it should have found and did not."""
         if not vanished.believed:
             reason = (
-                f"{vanished.files} of {vanished.held} files are no longer listed; none was called gone. If they were "
-                "deleted, say so: `migrator backup --accept-gone`; if not, what may this account see?"
+                f"{vanished.files:,} of {counted(vanished.held, 'file')} are no longer listed; none was called gone. "
+                "If they were deleted, say so: `migrator backup --accept-gone`; if not, what may this account see?"
             )
             self._others.append(("files no longer listed", reason))
         for ref in sorted(selection.entities):

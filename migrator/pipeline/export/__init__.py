@@ -104,6 +104,7 @@ class _Export(Job[ExportSummary]):
         with disk_errors(str(self._destination.path)), suppress(StopRequestedError):
             await call(self._begin)
             self._progress.known(*await call(self._catalog.exports.size, gone=self._settings.gone))
+            self._progress.all_known()
             items = await call(self._items)
             while batch := await call(lambda: list(islice(items, FILES_PER_CALL))):
                 failed = await call(self._place, batch)

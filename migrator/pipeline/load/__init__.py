@@ -62,8 +62,7 @@ async def load(
     """
     leftovers = Leftovers(catalog, settings)
     async with run_context(catalog, "load", leftovers.require_matches) as context:
-        uploader = Uploader(target, archive, settings, context, progress or Silent())
-        job = _Load(uploader, target, settings, context, leftovers)
+        job = _load_job(target, archive, settings, context, leftovers, progress or Silent())
         summary = await context.execute(job, stop)
         return await context.executor.call(leftovers.complete, summary)
 
@@ -72,15 +71,33 @@ def load_job(
     target: Target, archive: Archive, settings: LoadSettings, context: RunContext, progress: Progress
 ) -> Job[LoadSummary]:
     """The work of a load, for a run that has begun."""
+    return _load_job(target, archive, settings, context, Leftovers(context.catalog, settings), progress)
+
+
+def _load_job(
+    target: Target,
+    archive: Archive,
+    settings: LoadSettings,
+    context: RunContext,
+    leftovers: Leftovers,
+    progress: Progress,
+) -> _Load:
     uploader = Uploader(target, archive, settings, context, progress)
-    return _Load(uploader, target, settings, context, Leftovers(context.catalog, settings))
+    return _Load(uploader, target, settings, context, leftovers, progress)
 
 
 class _Load(Job[LoadSummary]):
     def __init__(
-        self, uploader: Uploader, target: Target, settings: LoadSettings, context: RunContext, leftovers: Leftovers
+        self,
+        uploader: Uploader,
+        target: Target,
+        settings: LoadSettings,
+        context: RunContext,
+        leftovers: Leftovers,
+        progress: Progress,
     ) -> None:
         self._uploader, self._target, self._settings, self._leftovers = uploader, target, settings, leftovers
+        self._progress = progress
         self._catalog, self._executor = context.catalog, context.executor
         self._run, self._stop = context.run, context.stop
         self._stubs: StubCreator | None = None
@@ -95,8 +112,11 @@ class _Load(Job[LoadSummary]):
     async def flush(self) -> None:
         await self._uploader.flush()
 
-    def _plan(self) -> None:
-        """Add a row for every upload to come, and count the files of entities without a row in the mapping."""
+    def _plan(self) -> tuple[int, int]:
+        """Add a row for every upload to come, and count the files of entities without a row in the mapping.
+
+        Returns how many files this run is going to settle, and their bytes.
+        """
         mapping = self._settings.mapping
         unmapped = {owner: count for owner, count in self._catalog.entities.owners() if not mapping.get(owner)}
         self._leftovers.unmapped, self._unmapped = list(unmapped), sum(unmapped.values())
@@ -104,13 +124,19 @@ class _Load(Job[LoadSummary]):
         self._catalog.uploads.plan(self._run, self._settings.identity, pairs)
         self._planned = True
         if self._settings.selection.partial:
-            self._select()
+            return self._select()
+        return self._catalog.summaries.uploads_to_settle(self._settings.identity)
 
-    def _select(self) -> None:
+    def _select(self) -> tuple[int, int]:
         """Apply the selection also to settled uploads, so that a repeated run selects the same entities."""
+        sizes = []
         for attachment, to, status in self._catalog.uploads.planned(self._settings.identity):
-            if not self._uploader.selector.select(attachment) and status in UNSETTLED:
+            selected = self._uploader.selector.select(attachment)
+            if status in UNSETTLED and selected:
+                sizes.append(attachment.size or 0)
+            elif status in UNSETTLED:
                 self._skipped.add((attachment.id, to))
+        return len(sizes), sum(sizes)
 
     @override
     def summary(self, _: RunStatus) -> LoadSummary:
@@ -150,7 +176,8 @@ class _Load(Job[LoadSummary]):
             await self._stubs.require_creatable()
         if self._stubs and not self._settings.dry_run:
             await self._stubs.create()
-        await self._executor.call(self._plan)
+        self._progress.known(*await self._executor.call(self._plan))
+        self._progress.all_known()
         await self._uploader.prepare()
         entities = await self._executor.call(self._catalog.uploads.unsettled_entities, self._settings.identity)
         self._uploader.dry_run.arrange(entities)

@@ -91,7 +91,7 @@ class Confirmer:
         """Record a failed upload. If it was in doubt when the run began, it stays so."""
         status = UploadStatus.IN_DOUBT if is_in_doubt(upload) else UploadStatus.FAILED
         await self._outcomes.fail(upload, status, reason, name)
-        self._progress.done(failed=True)
+        self._progress.done(failed=True, not_transferred=upload.blob.size)
 
     async def handled(self, upload: Upload, draft: Draft, state: TargetState, step: Awaitable[T]) -> T | None:
         """The result of a step of one upload. None if it failed; then that is recorded."""

@@ -84,7 +84,6 @@ class Uploader:
         if uploads:
             self.dry_run.arrange_files(uploads)
             self._progress.entities(1)
-            self._progress.known(len(uploads), sum(upload.blob.size for upload in uploads))
             await self._settle_all(to, uploads)
             await self._outcomes.flush()
 
@@ -129,7 +128,7 @@ class Uploader:
         remote = await self._finder.find(upload, draft, state, recognised)
         if remote := remote or await self._finder.find_late(upload, state, recognised):
             await self._confirmer.accept(upload, draft, remote, UploadStatus.ALREADY_THERE, state)
-            self._progress.done()
+            self._progress.done(not_transferred=upload.blob.size)
             return None
         if upload.blob_now is None or self._is_remapped(upload):
             await self._drop(upload)
@@ -148,7 +147,7 @@ class Uploader:
         lost = "the source no longer has it" if upload.blob_now is None else "its row in the mapping is gone"
         reason = f"not there, and {lost}"
         await self._outcomes.record(upload, UploadStatus.ROLLED_BACK, error=reason)
-        self._progress.done()
+        self._progress.done(not_transferred=upload.blob.size)
 
 
 def _with_size(upload: Upload) -> Attachment:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from migrator.pipeline.summary.base import HIDDEN, OPTIONAL, Failure, ItemsSummary
+from typing_extensions import override
+
+from migrator.pipeline.summary.base import HIDDEN, OPTIONAL, Failure, ItemsSummary, part_done
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,14 @@ class BackupSummary(ItemsSummary):
     entities: int
     attachments: dict[str, int]
     changes: dict[str, int]
+    taken: int | None = field(default=None, metadata=HIDDEN)
     rechecked: dict[str, int] | None = field(default=None, metadata=OPTIONAL)
     not_asked: NotAsked | None = field(default=None, metadata=OPTIONAL)
     bytes: int
     warnings: tuple[str, ...]
     accepted: tuple[Failure, ...] | None = field(default=None, metadata=OPTIONAL)
-    taken: int | None = field(default=None, metadata=HIDDEN)
+
+    @override
+    def kept(self) -> str:
+        files = self.attachments
+        return part_done(files["stored"] + files["unchanged"], files["listed"], "kept")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from migrator.model import EntityRef, RunStatus, Upload
+from migrator.units import counted
 
 OPTIONAL = {"optional": True}
 """Metadata of a field that is left out of the JSON if it is None."""
@@ -22,6 +23,11 @@ _WORST_FIRST = (RunStatus.INTERRUPTED, RunStatus.DAMAGED, RunStatus.INCOMPLETE, 
 def worst_of(*statuses: RunStatus) -> RunStatus:
     """The status of several runs together."""
     return min(statuses, key=_WORST_FIRST.index)
+
+
+def part_done(done: int, total: int, participle: str) -> str:
+    """`160 of 643 files are kept`, or nothing."""
+    return f"{done:,} of {counted(total, 'file')} {'is' if done == 1 else 'are'} {participle}" if done else ""
 
 
 def as_json(value: object) -> Any:
@@ -123,6 +129,10 @@ class RunSummary(Summary):
     def status_after(self, ended: RunStatus) -> RunStatus:
         """The status of a run whose work ended like this."""
         return ended
+
+    def kept(self) -> str:
+        """What stays of a run that broke off: `160 of 643 files are kept`. Empty if that is nothing, or not known."""
+        return ""
 
     def as_record(self) -> dict[str, Any]:
         """The part of the JSON that the catalog keeps."""

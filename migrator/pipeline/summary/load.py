@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing_extensions import override
 
 from migrator.model import Altered, EntityRef
-from migrator.pipeline.summary.base import OPTIONAL, ItemsSummary, worst_of
+from migrator.pipeline.summary.base import OPTIONAL, ItemsSummary, part_done, worst_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +144,11 @@ class LoadSummary(ItemsSummary):
     bytes: int
     moved: DeletionCounts | None = field(default=None, metadata=OPTIONAL)
 
+    @override
+    def kept(self) -> str:
+        counts = self.uploads
+        return part_done(counts.uploaded + counts.already_there, counts.planned, "at the target")
+
     def with_moved(self, rollback: RollbackSummary) -> LoadSummary:
         """The summary of a load that was followed by a rollback at former entities."""
         status, failures = worst_of(self.status, rollback.status), (*self.failures, *rollback.failures)
@@ -174,6 +179,10 @@ class RestoreSummary(ItemsSummary):
     warnings: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
     bytes: int
 
+    @override
+    def kept(self) -> str:
+        return part_done(self.uploads.uploaded + self.uploads.already_there, self.uploads.planned, "put back")
+
 
 @dataclass(frozen=True, slots=True)
 class DeletionCounts:
@@ -195,3 +204,7 @@ class RollbackSummary(ItemsSummary):
 
     deletions: DeletionCounts
     dry_run: dict[str, int] | None = field(default=None, metadata=OPTIONAL)
+
+    @override
+    def kept(self) -> str:
+        return part_done(self.deletions.deleted + self.deletions.already_gone, self.deletions.planned, "deleted")

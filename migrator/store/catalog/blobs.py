@@ -20,6 +20,12 @@ class Blobs(CatalogPart):
         )
         return {sha256: Blob(sha256, size) for sha256, size in rows.fetchall()}
 
+    def size_after(self, sha256: str) -> tuple[int, int]:
+        """How many blobs come after this hash, or the beginning of one, and their bytes."""
+        query = "SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE sha256 > ?"
+        count, size = self._db.execute(query, [sha256]).fetchone()
+        return int(count), int(size)
+
     def has(self, sha256: str) -> bool:
         """Whether the catalog has such a blob."""
         return self._db.execute("SELECT 1 FROM blobs WHERE sha256 = ?", [sha256]).fetchone() is not None

@@ -12,7 +12,7 @@ from migrator.store.catalog.entities import Entities
 from migrator.store.catalog.lineage import OWN_SOURCE
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.settings import Settings
-from migrator.store.catalog.uploads import IS_MAPPED, prepare_mapped_table
+from migrator.store.catalog.uploads import IS_MAPPED, SENT_IF_IN_DOUBT, TO_SETTLE, prepare_mapped_table
 from migrator.store.schema import columns_of, has_table
 
 
@@ -100,6 +100,15 @@ class Summaries(CatalogPart):
             [run, target],
         )
         return Counter(dict(rows.fetchall()))
+
+    def uploads_to_settle(self, target: str) -> tuple[int, int]:
+        """How many uploads are not settled, or not yet listed at the target, and the bytes of their files."""
+        row = self._db.execute(
+            "SELECT count(*), coalesce(sum(b.size), 0) FROM uploads u JOIN attachments a USING (attachment_id) "
+            f"JOIN blobs b ON {SENT_IF_IN_DOUBT} WHERE u.target = ? AND {TO_SETTLE}",
+            [target],
+        ).fetchone()
+        return int(row[0]), int(row[1])
 
     def upload_failures(self, target: str | None = None) -> list[dict[str, str | None]]:
         """Uploads that failed or are in doubt, each with its reason."""

@@ -33,7 +33,9 @@ _SOURCE_BLOB = "b.sha256 = a.sha256"
 _SENT_BLOB = "b.sha256 = coalesce(u.sent_sha256, a.sha256)"
 """SQL: the blob that the source holds now, and the one that was sent."""
 _IN_DOUBT = "(u.status = 'in_doubt' OR u.accepted = 1)"
-_SENT_IF_IN_DOUBT = f"b.sha256 = iif({_IN_DOUBT}, coalesce(u.sent_sha256, a.sha256), a.sha256)"
+TO_SETTLE = f"(u.{_UNSETTLED} OR u.accepted = 1) AND (a.status = 'stored' OR {_IN_DOUBT})"
+SENT_IF_IN_DOUBT = f"b.sha256 = iif({_IN_DOUBT}, coalesce(u.sent_sha256, a.sha256), a.sha256)"
+"""SQL: whether upload `u` has to be settled, and its blob then: that which was sent, if it is in doubt."""
 
 
 class UploadRecords(CatalogPart):
@@ -116,9 +118,8 @@ class UploadRecords(CatalogPart):
         arrived.
         """
         return self._uploads(
-            _SENT_IF_IN_DOUBT,
-            f"(u.{_UNSETTLED} OR u.accepted = 1) AND (a.status = 'stored' OR {_IN_DOUBT}) "
-            "ORDER BY u.status != 'in_doubt', a.created_at, a.attachment_id",
+            SENT_IF_IN_DOUBT,
+            f"{TO_SETTLE} ORDER BY u.status != 'in_doubt', a.created_at, a.attachment_id",
             [target, to.kind, to.id],
         )
 

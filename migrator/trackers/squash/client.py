@@ -90,7 +90,8 @@ class SquashTM(HttpTracker[Options]):
             hint = "should `url` end with /squash?"
             raise TrackerUnreachableError(f"no {API} at this address ({error}); {hint}") from None
         count = non_negative(as_object(answer.get("page")).get("totalElements"))
-        return f"Squash TM with {'some' if count is None else count} {stream} to be seen"
+        noun = stream.removesuffix("s") if count == 1 else stream
+        return f"Squash TM with {'some' if count is None else count} {noun} to be seen"
 
     @override
     async def oddities(self) -> tuple[str, ...]:
