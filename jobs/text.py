@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from migrator.jobs.found_text import print_found, print_got
 from migrator.jobs.lists import (
     MAX_SHOWN,
     counted,
@@ -37,6 +38,8 @@ from migrator.pipeline.summary import (
     DemoSummary,
     DiffSummary,
     ExportSummary,
+    FindSummary,
+    GetSummary,
     LoadSummary,
     MapSummary,
     MigrateSummary,
@@ -95,6 +98,10 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
             print_status(out, summary)
         case AcceptSummary():
             print_accept(out, summary)
+        case FindSummary():
+            print_found(out, summary)
+        case GetSummary():
+            print_got(out, summary)
         case SnapshotsSummary():
             _print_snapshots(out, summary)
         case DiffSummary():

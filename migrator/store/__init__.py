@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from migrator.store.catalog.lineage import OWN_SOURCE
     from migrator.store.catalog.rechecks import RecheckRound, StoredFile
     from migrator.store.catalog.runs import EndedBackup
+    from migrator.store.catalog.searching import folded
     from migrator.store.catalog.snapshots import Snapshot
     from migrator.store.catalog.unchanged import FullCrawl, UnchangedRecords
     from migrator.store.clock import now
@@ -60,6 +61,7 @@ __all__ = [
     "blob_name",
     "copy_catalog",
     "disk_errors",
+    "folded",
     "forbid_all_but_reading",
     "hash_file",
     "holder_of",
@@ -109,6 +111,7 @@ _HOMES = {
     "disk_errors": "migrator.store.disk",
     "require_descriptors": "migrator.store.disk",
     "sync_filesystem": "migrator.store.disk",
+    "folded": "migrator.store.catalog.searching",
     "forbid_all_but_reading": "migrator.store.catalog.browsing",
     "hash_file": "migrator.store.blobs",
     "holder_of": "migrator.store.lock",

@@ -32,7 +32,7 @@ from migrator.filenames import (
     unique,
 )
 from migrator.model import Blob, EntityRef, RunStatus
-from migrator.pipeline.export.copies import BlobDamagedError, can_clone
+from migrator.pipeline.export.copies import BlobDamagedError, can_clone, copy_blob, name_new_file
 from migrator.pipeline.export.destination import Destination
 from migrator.pipeline.export.formats import FORMATS, INDEX, ExportItem
 from migrator.pipeline.run import Job, RunContext, run_context
@@ -41,7 +41,7 @@ from migrator.pipeline.summary import ExportSummary, Failure, Problem
 from migrator.progress import Progress, Silent
 from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_errors
 
-__all__ = ["ExportSettings", "export"]
+__all__ = ["BlobDamagedError", "ExportSettings", "copy_blob", "export", "name_new_file"]
 
 FILES_PER_CALL = 64
 """Files placed by one call on the executor."""

@@ -74,6 +74,22 @@ def copy_blob(wanted: Blob, blob: Path, path: Path, on_bytes: OnBytes, created_a
         raise damaged(blob)
 
 
+def name_new_file(partial: Path, path: Path) -> None:
+    """Name a complete file by a hard link, which fails if the name is in use (`FileExistsError`).
+
+    Where there are no links, only a look beforehand prevents that a file is replaced.
+    """
+    try:
+        path.hardlink_to(partial)
+    except FileExistsError:
+        raise
+    except OSError:
+        if path.exists():
+            raise
+        partial.rename(path)
+    partial.unlink(missing_ok=True)
+
+
 def damaged(blob: Path) -> BlobDamagedError:
     """The error for a blob that is not sound."""
     return BlobDamagedError("damaged" if os.path.lexists(blob) else "missing")

@@ -21,6 +21,7 @@ from migrator.pipeline.summary.base import (
 from migrator.pipeline.summary.check import Check, CheckedSide, CheckSummary
 from migrator.pipeline.summary.combined import DemoStep, DemoSummary, MigrateSummary
 from migrator.pipeline.summary.export import ExportSummary, ReportSummary
+from migrator.pipeline.summary.find import FindSummary, FoundFile, GetSummary
 from migrator.pipeline.summary.load import (
     AlteredUpload,
     ChangedRow,
@@ -66,6 +67,9 @@ __all__ = [
     "ExportSummary",
     "Failure",
     "FileChange",
+    "FindSummary",
+    "FoundFile",
+    "GetSummary",
     "Health",
     "ItemsSummary",
     "LoadSummary",
