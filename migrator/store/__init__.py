@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from migrator.store.catalog.lineage import OWN_SOURCE
     from migrator.store.catalog.rechecks import RecheckRound, StoredFile
     from migrator.store.catalog.runs import EndedBackup
-    from migrator.store.catalog.searching import folded
+    from migrator.store.catalog.searching import folded, glob, trigram_query
     from migrator.store.catalog.snapshots import Snapshot
     from migrator.store.catalog.unchanged import FullCrawl, UnchangedRecords
     from migrator.store.clock import now
@@ -63,6 +63,7 @@ __all__ = [
     "disk_errors",
     "folded",
     "forbid_all_but_reading",
+    "glob",
     "hash_file",
     "holder_of",
     "is_archive",
@@ -76,6 +77,7 @@ __all__ = [
     "scan_blobs",
     "sqlite_errors",
     "sync_filesystem",
+    "trigram_query",
 ]
 
 _HOMES = {
@@ -113,6 +115,7 @@ _HOMES = {
     "sync_filesystem": "migrator.store.disk",
     "folded": "migrator.store.catalog.searching",
     "forbid_all_but_reading": "migrator.store.catalog.browsing",
+    "glob": "migrator.store.catalog.searching",
     "hash_file": "migrator.store.blobs",
     "holder_of": "migrator.store.lock",
     "is_archive": "migrator.store.catalog.database",
@@ -124,6 +127,7 @@ _HOMES = {
     "remake": "migrator.store.repair.remaking",
     "scan_blobs": "migrator.store.repair.scanning",
     "sqlite_errors": "migrator.store.catalog.database",
+    "trigram_query": "migrator.store.catalog.searching",
 }
 
 

@@ -63,6 +63,9 @@ async def test_the_start_page_says_what_status_says(served):
 async def test_search_finds_words_in_titles_names_and_ids(served):
     assert "Login page broken" in await served.page("/search", q="broken log")
     assert "april-report.txt" in await served.page("/search", q="REPORT apr")
+    assert "april-report.txt" in await served.page("/search", q="EPÖR l-")
+    assert "april-report.txt" in await served.page("/search", q="a*.t?t")
+    assert "april-report.txt" not in await served.page("/search", q="a*.pdf")
     assert "Login page broken" in await served.page("/search", q="2/3?x")
     assert "Nothing was found" in await served.page("/search", q="nowhere")
     assert "withdrawn.bin" not in await served.page("/", q="withdrawn")

@@ -7,19 +7,20 @@ import os
 import random
 import re
 import shutil
+import sqlite3
 import stat
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from migrator.errors import RejectedError
 from migrator.model import NOBODY
 from migrator.pipeline import find as finding
-from migrator.store.catalog.searching import folded, glob
+from migrator.store.catalog.searching import folded, glob, trigram_query
 from migrator.trackers.memory import MemoryTracker
 from tests.support.parts import overwrite, run_backup
 from tests.support.program import Finished, run, start
@@ -75,17 +76,18 @@ async def test_files_are_found_by_any_part_and_by_whole_ids(archive, texts, name
 @given(st.text(max_size=6), st.text(max_size=3), st.text(max_size=3))
 @settings(max_examples=300)
 def test_any_text_is_found_as_it_is_written(text, before, after):
-    """Also in another case; a text that has no wildcard means just itself."""
-    import sqlite3
-
+    """With and without the index of `browse`; a text that has no wildcard means just itself."""
+    assume("\0" not in text + before + after)
     with closing(sqlite3.connect(":memory:")) as db:
-        values = [folded(f"{before}{text}{after}"), f"*{glob(text)}*"]
-        if "\0" not in "".join(values):
-            assert db.execute("SELECT ? GLOB ?", values).fetchone() == (1,)
-        if not {*"*?\0"} & {*values[1][1:-1]}:
-            assert db.execute("SELECT ? GLOB ?", [f"{before}x", values[1]]).fetchone() == (
-                folded(text) in f"{before}x",
-            )
+        row = folded(f"{before}{text}{after}")
+        assert db.execute("SELECT ? GLOB ?", [row, f"*{glob(text)}*"]).fetchone() == (1,)
+        if not {*"*?"} & {*text}:
+            other = (folded(before), f"*{glob(text)}*")
+            assert db.execute("SELECT ? GLOB ?", other).fetchone() == (folded(text) in other[0],)
+        if query := trigram_query([text]):
+            db.execute("CREATE VIRTUAL TABLE words USING fts5 (search, tokenize='trigram')")
+            db.execute("INSERT INTO words VALUES (?)", [row])
+            assert db.execute("SELECT rowid FROM words WHERE words MATCH ?", [query]).fetchall() == [(1,)]
 
 
 async def test_a_line_tells_where_a_file_is_and_what_is_wrong_with_it(archive, tmp_path):

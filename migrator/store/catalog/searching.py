@@ -9,6 +9,7 @@ One search reads all rows. Building an index first, with FTS5's trigrams, would 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,6 +26,10 @@ _ORDER = "ORDER BY a.kind, length(a.entity_id), a.entity_id, a.name, a.attachmen
 _TEXT = "folded(a.name || char(10) || coalesce(e.title, '') || char(10) || a.description)"
 _IDS = ("a.kind || ':' || a.entity_id", "a.entity_id", "a.attachment_id")
 _FOUND = f"({_TEXT} GLOB ? OR {' OR '.join(f'folded({id_}) GLOB ?' for id_ in _IDS)})"
+
+TRIGRAM = 3
+"""Characters that a text must have to be looked up in an index of trigrams."""
+_WILDCARDS = re.compile(r"[*?\0]+")
 
 
 class Searching(CatalogPart):
@@ -64,3 +69,9 @@ def folded(text: str) -> str:
 def glob(text: str) -> str:
     """A pattern for SQLite's GLOB that matches this text, folded; `*` and `?` keep their meaning."""
     return folded(text).replace("[", "[[]")
+
+
+def trigram_query(texts: Sequence[str]) -> str:
+    """A query for an FTS5 index of trigrams that finds all rows that `glob` matches, and more; empty if it can't."""
+    runs = (run for text in texts for run in _WILDCARDS.split(folded(text)) if len(run) >= TRIGRAM)
+    return " AND ".join('"{}"'.format(run.replace('"', '""')) for run in runs)
