@@ -138,9 +138,22 @@ def _copied(file: io.FileIO, out: io.FileIO) -> Iterator[bytes]:
 def _date(out: io.FileIO, created_at: str) -> None:
     """Give the file the date of the attachment, if the file system can store it."""
     with suppress(ValueError, OverflowError, OSError):
-        date = datetime.fromisoformat(created_at)
-        at = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+        at = moment_of(created_at)
         os.utime(out.fileno(), (at, at))
+
+
+def moment_of(created_at: str) -> float:
+    """An attachment's date (ISO 8601, UTC if it has no offset) as Unix time; `ValueError` if it is none."""
+    date = datetime.fromisoformat(created_at)
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+
+
+def plain_date(created_at: str) -> str:
+    """The date and time of day that an attachment's date shows, as spreadsheets read them; any other text unchanged."""
+    try:
+        return datetime.fromisoformat(created_at).replace(tzinfo=None).isoformat(" ", "seconds")
+    except ValueError:
+        return created_at
 
 
 def _opened(blob: Path) -> io.FileIO:
