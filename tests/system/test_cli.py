@@ -370,6 +370,14 @@ async def test_the_archive_can_be_read_without_the_program(tmp_path, source):
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
     truth = {(str(file.id), file.name, source.state.sha256_of(file)) for file in WORLD.attachments}
     assert set(catalog(root, "SELECT attachment_id, name, sha256 FROM attachments")) == truth
+    query = re.search(r'sqlite3 catalog.db "(.*)"\n', (root / "README.txt").read_text())[1]
+    files = catalog(root, query)
+    assert len(files) == len(truth)
+    for kind, id_, title, _name, path in files:
+        assert hashlib.sha256((root / path).read_bytes()).hexdigest() == Path(path).name
+        assert kind == "Unlinked" or catalog(root, "SELECT kind, entity_id, title FROM entities").count(
+            (kind, id_, title)
+        )
     for table, columns in {
         "entities": "kind, entity_id, title, url, raw, first_run, last_run",
         "attachments": "attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, "
@@ -377,6 +385,7 @@ async def test_the_archive_can_be_read_without_the_program(tmp_path, source):
         "blobs": "sha256, size",
         "runs": "run_id, command, status, started_at, ended_at, summary",
         "uploads": "target, attachment_id, target_kind, target_id, remote_id, name, status, attempts, error, run_id",
+        "files": "kind, entity_id, title, name, size, created_at, created_by, description, status, error, path, url",
     }.items():
         catalog(root, f"SELECT {columns} FROM {table}")
     assert root.stat().st_mode & 0o777 == 0o700

@@ -80,6 +80,15 @@ async def test_no_search_is_an_error(served_once, text):
     assert (await served_once.get("/search", params={"q": text}))[0] == 200
 
 
+async def test_the_view_of_files_says_all_about_each_in_one_row(served):
+    rows = json.loads(await served.page("/catalog/files.json", _shape="objects", name="april-report.txt"))["rows"]
+    assert {row["title"] for row in rows} == {"Login page broken"}
+    assert (served.root / rows[0]["path"]).read_bytes() == "Grüße\n".encode() * 20_000
+    [refused] = json.loads(await served.page("/catalog/files.json", _shape="objects", name="refused.txt"))["rows"]
+    assert (refused["path"], refused["status"], refused["size"]) == (None, "failed", 5)
+    assert "april-report.txt" in await served.page("/catalog/files")
+
+
 async def test_an_earlier_snapshot_is_shown_as_it_was(served):
     now, then = await served.page("/search", q="report"), await served.page("/search", q="report", at="1")
     assert ("april-report.txt" in now, "march-report.txt" in now) == (True, False)
