@@ -13,7 +13,6 @@ from rich.text import Text
 
 from migrator.jobs.found_text import print_found, print_got
 from migrator.jobs.lists import (
-    MAX_SHOWN,
     counted,
     not_asked_text,
     print_altered,
@@ -28,6 +27,7 @@ from migrator.jobs.lists import (
     rows_of,
     shown,
 )
+from migrator.jobs.map_text import print_map
 from migrator.jobs.status_text import print_accept, print_status
 from migrator.pipeline.summary import (
     AcceptSummary,
@@ -44,7 +44,6 @@ from migrator.pipeline.summary import (
     MapSummary,
     MigrateSummary,
     NightlySummary,
-    OpenEntity,
     PruneSummary,
     RebuildSummary,
     ReportSummary,
@@ -81,7 +80,7 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
         case RollbackSummary():
             _print_rollback(out, summary)
         case MapSummary():
-            _print_map(out, summary)
+            print_map(out, summary)
         case MigrateSummary():
             _print_migrate(out, summary)
         case VerifySummary():
@@ -160,24 +159,6 @@ def _print_rollback(out: Console, summary: RollbackSummary) -> None:
     failures = print_general_failures(out, summary.failures)
     print_table(out, [*rows_of(summary.deletions), *rows_of(summary.dry_run or {}, "dry run")])
     print_failures(out, failures)
-
-
-def _print_map(out: Console, summary: MapSummary) -> None:
-    print_headline(out, summary)
-    out.print(f"{summary.entities} entities in the archive, {summary.targets} at the target")
-    by_rule = ((f"found by: {rule}", str(count)) for rule, count in summary.found_by.items())
-    by_certainty = ((f"sure: {sure}", str(count)) for sure, count in summary.sure.items())
-    print_table(out, [*rows_of(summary.rows), *by_rule, *by_certainty])
-    _print_open(out, "ambiguous", summary.ambiguous)
-    _print_open(out, "unmatched", summary.unmatched)
-    out.print(Text(f"rows are in {summary.mapping}, what is left in {summary.open}"))
-
-
-def _print_open(out: Console, group: str, entities: tuple[OpenEntity, ...]) -> None:
-    for entity in entities[:MAX_SHOWN]:
-        print_line(out, f"  {group}: {entity.kind} {entity.entity} {entity.title!r}: {entity.why}")
-    if len(entities) > MAX_SHOWN:
-        out.print(f"  ... and {len(entities) - MAX_SHOWN} more {group}")
 
 
 def _print_migrate(out: Console, summary: MigrateSummary) -> None:

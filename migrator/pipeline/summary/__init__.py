@@ -38,7 +38,7 @@ from migrator.pipeline.summary.load import (
     UnmatchedRow,
     UploadCounts,
 )
-from migrator.pipeline.summary.map import MapCounts, MapSummary, OpenEntity
+from migrator.pipeline.summary.map import MapCounts, MapSummary, OpenEntity, ProposedRow
 from migrator.pipeline.summary.nightly import NightlySummary, NightResult, Notified, StepError
 from migrator.pipeline.summary.snapshots import DiffSummary, FileChange, SnapshotRow, SnapshotsSummary
 from migrator.pipeline.summary.status import AcceptSummary, ArchiveTotals, BlobTotals, Health, RunRow, StatusSummary
@@ -82,6 +82,7 @@ __all__ = [
     "Notified",
     "OpenEntity",
     "Problem",
+    "ProposedRow",
     "PruneSummary",
     "RebuildSummary",
     "ReportSummary",
