@@ -28,6 +28,7 @@ from migrator.jobs.lists import (
     shown,
 )
 from migrator.jobs.map_text import print_map
+from migrator.jobs.plan_text import print_plan
 from migrator.jobs.status_text import print_accept, print_status
 from migrator.pipeline.summary import (
     AcceptSummary,
@@ -73,6 +74,8 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
     match summary:
         case BackupSummary():
             _print_backup(out, summary)
+        case LoadSummary() | RestoreSummary() if summary.dry_run:
+            print_plan(out, summary)
         case LoadSummary():
             _print_load(out, summary)
         case RestoreSummary():
@@ -135,7 +138,7 @@ def _print_backup(out: Console, summary: BackupSummary) -> None:
 def _print_load(out: Console, summary: LoadSummary) -> None:
     print_headline(out, summary)
     failures = print_general_failures(out, summary.failures)
-    groups = {"dry run": summary.dry_run, "content": summary.content, "stubs": summary.stubs, "moved": summary.moved}
+    groups = {"content": summary.content, "stubs": summary.stubs, "moved": summary.moved}
     rows = [*rows_of(summary.uploads)]
     for group, counts in groups.items():
         rows += rows_of(counts, group) if counts is not None else ()
@@ -148,14 +151,13 @@ def _print_load(out: Console, summary: LoadSummary) -> None:
 
 def _print_restore(out: Console, summary: RestoreSummary) -> None:
     print_headline(out, summary)
-    dry_run = rows_of(summary.dry_run, "dry run") if summary.dry_run else ()
-    print_table(out, [*rows_of(summary.uploads), *dry_run, ("bytes", human_size(summary.bytes))])
+    print_table(out, [*rows_of(summary.uploads), ("bytes", human_size(summary.bytes))])
     print_altered(out, summary)
     print_failures(out, summary.failures)
 
 
 def _print_rollback(out: Console, summary: RollbackSummary) -> None:
-    print_headline(out, summary)
+    print_headline(out, summary, "rollback --dry-run" if summary.dry_run else "")
     failures = print_general_failures(out, summary.failures)
     print_table(out, [*rows_of(summary.deletions), *rows_of(summary.dry_run or {}, "dry run")])
     print_failures(out, failures)

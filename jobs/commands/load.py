@@ -148,7 +148,7 @@ async def run_load(
     try:
         with held_archive(configuration.archive, "load") as (archive, catalog):
             view_at(catalog, at)
-            with failure_recorded("load", catalog):
+            with failure_recorded(settings.run_name, catalog):
                 output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
             with output.progress("load") as progress:
                 summary = await load(target.tracker, archive, catalog, settings, progress=progress, stop=stop)

@@ -20,7 +20,7 @@ from typing_extensions import override
 from migrator import errors
 from migrator.mapping import Index, Mapping, Match, NewRow, Rule, match
 from migrator.model import NOBODY, Entity, EntityRef, RunStatus
-from migrator.pipeline.run import Job, RunContext, run_context
+from migrator.pipeline.run import DRY_RUN, Job, RunContext, run_context
 from migrator.pipeline.summary import MapCounts, MapSummary, OpenEntity, ProposedRow, TargetRef
 from migrator.ports import Source
 from migrator.printable import BYTE_ORDER_MARK, spreadsheet_cell
@@ -51,7 +51,7 @@ async def propose(
     The caller holds the archive. The summary lists, as `ambiguous` and `unmatched`, entities with files only. Nothing
     is in flight while the target is listed, so this is stopped by cancelling it.
     """
-    command = "map --dry-run" if settings.dry_run else "map"
+    command = f"map{DRY_RUN}" if settings.dry_run else "map"
     async with run_context(catalog, command, mends_journal=False) as context:
         return await context.execute(_Map(target, settings, context, progress or Silent()))
 

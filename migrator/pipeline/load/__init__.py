@@ -61,7 +61,7 @@ async def load(
     no row of the mapping names anything in the archive.
     """
     leftovers = Leftovers(catalog, settings)
-    async with run_context(catalog, "load", leftovers.require_matches) as context:
+    async with run_context(catalog, settings.run_name, leftovers.require_matches) as context:
         uploader = Uploader(target, archive, settings, context, progress or Silent())
         job = _Load(uploader, target, settings, context, leftovers)
         summary = await context.execute(job, stop)

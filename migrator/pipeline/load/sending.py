@@ -136,7 +136,8 @@ class Sender:
             self._count_if_logged_out(error)
             raise
         self._login_pages = 0
-        self._progress.transferred(draft.size)
+        if not self._dry_run:
+            self._progress.transferred(draft.size)
         return remote
 
     def _count_if_logged_out(self, error: errors.MigratorError) -> bool:
