@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 @click.command("load")
 @config_argument
 @click.option("--dry-run", is_flag=True, help="Rehearse: look at the target, but send nothing.")
-@click.option("--verify", type=click.Choice(["content"]), help="Read every uploaded file back and compare its content.")
+@click.option("--verify-content", is_flag=True, help="Read every uploaded file back and compare its content.")
+@click.option("--verify", type=click.Choice(["content"]), hidden=True, help="The same, as earlier versions had it.")
 @click.option(
     "--move-changed",
     is_flag=True,
@@ -38,6 +39,7 @@ def command(
     *,
     config: Path,
     dry_run: bool,
+    verify_content: bool,
     verify: str | None,
     move_changed: bool,
     strict: bool,
@@ -56,7 +58,7 @@ def command(
     sent and nobody has changed. On a terminal it asks first, once the load is done. With [mapping] create_missing,
     entities without a row get a stub at the target, and a row.
 
-    Afterwards the target is read back: names and sizes always, contents with --verify content. That covers the files of
+    Afterwards the target is read back: names and sizes always, contents with --verify-content. That covers the files of
     this run, or, if there was nothing to do, all files recorded as being there. A file that differs has failed (exit
     status 3). A name or a text that the target altered is reported, and is no failure.
 
@@ -69,8 +71,9 @@ def command(
     from migrator.config import read_configuration
     from migrator.jobs.runtime import run_job
 
-    if dry_run and verify:
-        raise click.UsageError("--dry-run and --verify exclude each other: a rehearsal uploads nothing")
+    verify_content = verify_content or verify is not None
+    if dry_run and verify_content:
+        raise click.UsageError("--dry-run and --verify-content exclude each other: a rehearsal uploads nothing")
     configuration = read_configuration(config)
     summary = run_job(
         lambda stop: run_load(
@@ -78,7 +81,7 @@ def command(
             output,
             stop,
             dry_run=dry_run,
-            verify_content=verify == "content",
+            verify_content=verify_content,
             selection=selection,
             strict=strict,
             at=at,

@@ -319,7 +319,7 @@ async def test_the_program_reports_during_a_run_with_addresses_of_both_trackers(
     async with TargetprocessSandbox(world) as source, TeamPulseSandbox(empty) as target:
         config = config_of(tmp_path, source, target)
         assert (await run("migrate", config)).code == 0
-        checked = await run("--json", "load", config, "--verify", "content")
+        checked = await run("--json", "load", config, "--verify-content")
         assert checked.code == 0
         content = checked.document["content"]
         assert content["checked"] == content["same"] == checked.document["uploads"]["planned"] > 0
