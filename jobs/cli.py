@@ -40,6 +40,8 @@ COMMANDS = {
     "restore": "put files that the source lost back onto it",
     "prune": "forget snapshots by rules, and delete what nothing needs any more",
     "nightly": "backup, sample of verify, prune, report, message, for each configuration",
+    "find": "look files up by name, title or id",
+    "get": "take one file out of the archive",
     "export": "write the files under their own names: a folder, a bag or a ZIP file",
     "report": "write one page for the files: source, archive and target, entity by entity",
     "copy": "copy an archive anywhere: disk to bucket, bucket to disk, region to region",

@@ -163,11 +163,12 @@ def print_changed(out: Console, summary: LoadSummary) -> None:
 
 def print_failures(out: Console, failures: Iterable[Failure], accepted: Iterable[Failure] | None = None) -> None:
     """Failures grouped by reason, each reason with its first files; those that are accepted apart, and last."""
-    _print_by_reason(out, failures, "failed", "yellow")
-    _print_by_reason(out, accepted or (), "failed, and accepted", "dim")
+    print_by_reason(out, failures, "failed", "yellow")
+    print_by_reason(out, accepted or (), "failed, and accepted", "dim")
 
 
-def _print_by_reason(out: Console, failures: Iterable[Failure], what_happened: str, style: str) -> None:
+def print_by_reason(out: Console, failures: Iterable[Failure], what_happened: str, style: str) -> None:
+    """How many failures have each reason, the most frequent first, and the first files of each."""
     by_reason: dict[str, list[str]] = {}
     for failure in failures:
         words = [f"{failure.owner.kind} {failure.owner.id}".strip(), failure.name]

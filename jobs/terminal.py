@@ -10,7 +10,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -20,9 +20,23 @@ from migrator.errors import StorageError
 
 def say(text: str) -> None:
     """Write a result to stdout. A closed pipe (`| head`) is no error; `StorageError` if the disk is full."""
-    try:
+    with _stdout_errors():
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+def say_bytes(content: Iterable[bytes]) -> None:
+    """The same for bytes. What `content` raises passes through."""
+    for chunk in content:
+        with _stdout_errors():
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+
+
+@contextmanager
+def _stdout_errors() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         _redirect_to_devnull(sys.stdout)
     except OSError as error:

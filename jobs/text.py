@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from migrator.jobs.found_text import print_found, print_got
 from migrator.jobs.lists import (
-    MAX_SHOWN,
     not_asked_text,
     print_altered,
     print_changed,
@@ -20,12 +20,13 @@ from migrator.jobs.lists import (
     print_headline,
     print_kept,
     print_left,
-    print_line,
     print_problems,
     print_table,
     rows_of,
     shown,
 )
+from migrator.jobs.map_text import print_map
+from migrator.jobs.plan_text import print_plan
 from migrator.jobs.setup_text import print_completion, print_init
 from migrator.jobs.snapshots_text import print_copy, print_diff, print_prune, print_snapshots
 from migrator.jobs.status_text import print_accept, print_status
@@ -40,12 +41,13 @@ from migrator.pipeline.summary import (
     DemoSummary,
     DiffSummary,
     ExportSummary,
+    FindSummary,
+    GetSummary,
     InitSummary,
     LoadSummary,
     MapSummary,
     MigrateSummary,
     NightlySummary,
-    OpenEntity,
     PruneSummary,
     RebuildSummary,
     ReportSummary,
@@ -76,6 +78,8 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
     match summary:
         case BackupSummary():
             _print_backup(out, summary)
+        case LoadSummary() | RestoreSummary() if summary.dry_run:
+            print_plan(out, summary)
         case LoadSummary():
             _print_load(out, summary)
         case RestoreSummary():
@@ -83,7 +87,7 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
         case RollbackSummary():
             _print_rollback(out, summary)
         case MapSummary():
-            _print_map(out, summary)
+            print_map(out, summary)
         case MigrateSummary():
             _print_migrate(out, summary)
         case VerifySummary():
@@ -100,6 +104,10 @@ def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for
             print_status(out, summary)
         case AcceptSummary():
             print_accept(out, summary)
+        case FindSummary():
+            print_found(out, summary)
+        case GetSummary():
+            print_got(out, summary)
         case SnapshotsSummary():
             print_snapshots(out, summary)
         case DiffSummary():
@@ -143,7 +151,7 @@ def _print_backup(out: Console, summary: BackupSummary) -> None:
 def _print_load(out: Console, summary: LoadSummary) -> None:
     print_headline(out, summary)
     failures = print_general_failures(out, summary.failures)
-    groups = {"dry run": summary.dry_run, "content": summary.content, "stubs": summary.stubs, "moved": summary.moved}
+    groups = {"content": summary.content, "stubs": summary.stubs, "moved": summary.moved}
     rows = [*rows_of(summary.uploads)]
     for group, counts in groups.items():
         rows += rows_of(counts, group) if counts is not None else ()
@@ -156,42 +164,22 @@ def _print_load(out: Console, summary: LoadSummary) -> None:
 
 def _print_restore(out: Console, summary: RestoreSummary) -> None:
     print_headline(out, summary)
-    dry_run = rows_of(summary.dry_run, "dry run") if summary.dry_run else ()
-    print_table(out, [*rows_of(summary.uploads), *dry_run, ("bytes", human_size(summary.bytes))])
+    print_table(out, [*rows_of(summary.uploads), ("bytes", human_size(summary.bytes))])
     print_altered(out, summary)
     print_failures(out, summary.failures)
 
 
 def _print_rollback(out: Console, summary: RollbackSummary) -> None:
-    print_headline(out, summary)
+    print_headline(out, summary, "rollback --dry-run" if summary.dry_run else "")
     failures = print_general_failures(out, summary.failures)
     print_table(out, [*rows_of(summary.deletions), *rows_of(summary.dry_run or {}, "dry run")])
     print_failures(out, failures)
 
 
-def _print_map(out: Console, summary: MapSummary) -> None:
-    print_headline(out, summary)
-    entities = counted(summary.entities, "entity", "entities")
-    out.print(f"{entities} in the archive, {human_number(summary.targets)} at the target")
-    by_rule = ((f"found by: {rule}", human_number(count)) for rule, count in summary.found_by.items())
-    by_certainty = ((f"sure: {sure}", human_number(count)) for sure, count in summary.sure.items())
-    print_table(out, [*rows_of(summary.rows), *by_rule, *by_certainty])
-    _print_open(out, "ambiguous", summary.ambiguous)
-    _print_open(out, "unmatched", summary.unmatched)
-    out.print(Text(f"rows are in {summary.mapping}, what is left in {summary.open}"))
-
-
-def _print_open(out: Console, group: str, entities: tuple[OpenEntity, ...]) -> None:
-    for entity in entities[:MAX_SHOWN]:
-        print_line(out, f"  {group}: {entity.kind} {entity.entity} {entity.title!r}: {entity.why}")
-    if len(entities) > MAX_SHOWN:
-        out.print(f"  ... and {human_number(len(entities) - MAX_SHOWN)} more {group}")
-
-
 def _print_migrate(out: Console, summary: MigrateSummary) -> None:
     _print_backup(out, summary.backup)
     if summary.map:
-        _print_map(out, summary.map)
+        print_map(out, summary.map)
     if isinstance(summary.load, LoadSummary):
         _print_load(out, summary.load)
     print_headline(out, summary)

@@ -8,7 +8,7 @@ The map: what each module or package may import of the others. `tests/test_house
     ports                       <- model, errors
     sniffing                    <- model, ports, printable
     selection                   <- model, errors, hints
-    mapping                     <- model, errors, hints, whole_file
+    mapping                     <- model, errors, hints, printable, whole_file
     store                       <- model, errors, dates, units
     config                      <- errors, filenames, hints, printable, units, mapping
     wire                        <- model, errors, ports, sniffing, units

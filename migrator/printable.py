@@ -4,6 +4,8 @@ from __future__ import annotations
 
 LINES = "\n\t"
 """What text of several lines keeps."""
+BYTE_ORDER_MARK = "\ufeff"
+"""At the beginning of a CSV file, so that a spreadsheet takes it for UTF-8."""
 
 
 def printable(text: str, keep: str = "") -> str:

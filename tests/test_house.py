@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "ports": "model errors",
     "sniffing": "model ports printable",
     "selection": "model errors hints",
-    "mapping": "model errors hints whole_file",
+    "mapping": "model errors hints printable whole_file",
     "store": "model errors dates units",
     "config": "errors filenames hints printable units mapping",
     "wire": "model errors ports sniffing units",

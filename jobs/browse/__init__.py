@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from migrator.jobs.browse.contents import text_preview
 from migrator.jobs.browse.server import Browser
 
-__all__ = ["Browser"]
+__all__ = ["Browser", "text_preview"]

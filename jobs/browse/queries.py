@@ -1,7 +1,7 @@
 """The queries behind the pages, on the tables that `migrator.store.add_search` makes.
 
-`at` is the run of a snapshot, or `PRESENT`. A search looks for words by their beginnings. Everything between words is
-ignored, so no text that somebody types is an error.
+`at` is the run of a snapshot, or `PRESENT`. A search looks for words as `migrator find` does: each has to occur
+somewhere, and no text that somebody types is an error.
 """
 
 from __future__ import annotations
@@ -12,24 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from migrator.model import Blob, EntityRef
+from migrator.store import glob, trigram_query
 
 Row = Mapping[str, Any]
 Execute = Callable[[str, Mapping[str, Any]], Awaitable[list[Row]]]
 
 ROWS_PER_PAGE = 50
 MAX_WORDS = 12
-_WORD = re.compile(r"[^\W_]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-_FOUND_FILES = """
-SELECT f.*, b.size AS blob_size, b.problem FROM browse_files_words w JOIN browse_files f ON f.id = w.rowid
-LEFT JOIN blobs b USING (sha256)
-WHERE browse_files_words MATCH :match AND :at BETWEEN f.from_run AND f.until_run
-ORDER BY w.rowid LIMIT :limit OFFSET :offset
-"""
-_ALL_FILES = """
+_FILES = """
 SELECT f.*, b.size AS blob_size, b.problem FROM browse_files f LEFT JOIN blobs b USING (sha256)
-WHERE :at BETWEEN f.from_run AND f.until_run ORDER BY f.id LIMIT :limit OFFSET :offset
+WHERE {condition} AND :at BETWEEN f.from_run AND f.until_run ORDER BY f.id LIMIT :limit OFFSET :offset
 """
 _FILES_OF = """
 SELECT f.*, b.size AS blob_size, b.problem FROM browse_files f LEFT JOIN blobs b USING (sha256)
@@ -40,14 +34,10 @@ _FILE = """
 SELECT f.*, b.size AS blob_size, b.problem FROM browse_files f LEFT JOIN blobs b USING (sha256)
 WHERE f.attachment_id = :id AND :at BETWEEN f.from_run AND f.until_run
 """
-_FOUND_ENTITIES = """
-SELECT e.* FROM browse_entities_words w JOIN browse_entities e ON e.id = w.rowid
-WHERE browse_entities_words MATCH :match AND :at BETWEEN e.from_run AND e.until_run
-ORDER BY w.rowid LIMIT :limit OFFSET :offset
-"""
-_ALL_ENTITIES = """
-SELECT e.* FROM browse_entities e WHERE :at BETWEEN e.from_run AND e.until_run
-ORDER BY e.id LIMIT :limit OFFSET :offset
+_IN_INDEX = "f.id IN (SELECT rowid FROM {index} WHERE {index} MATCH :query)"
+_ENTITIES = """
+SELECT f.* FROM browse_entities f
+WHERE {condition} AND :at BETWEEN f.from_run AND f.until_run ORDER BY f.id LIMIT :limit OFFSET :offset
 """
 _ENTITY = """
 SELECT e.* FROM browse_entities e
@@ -70,12 +60,12 @@ class Queries:
         self._execute = execute
 
     async def entities(self, text: str, at: int, page: int) -> Found:
-        """Entities whose title or id has these words; all if there is no text."""
-        return await self._page(_FOUND_ENTITIES if text else _ALL_ENTITIES, at, page, match=match(text))
+        """Entities with these words in title, kind or id; all if there is no text."""
+        return await self._search(_ENTITIES, "browse_entities_words", text, at, page)
 
     async def files(self, text: str, at: int, page: int) -> Found:
-        """Files whose name or description has these words; all if there is no text."""
-        return await self._page(_FOUND_FILES if text else _ALL_FILES, at, page, match=match(text))
+        """Files with these words in name or description; all if there is no text."""
+        return await self._search(_FILES, "browse_files_words", text, at, page)
 
     async def files_of(self, owner: EntityRef, at: int, page: int) -> Found:
         """The files of one entity."""
@@ -90,17 +80,20 @@ class Queries:
         """One file; None if there was none."""
         return next(iter(await self._execute(_FILE, {"id": attachment, "at": at})), None)
 
+    async def _search(self, statement: str, index: str, text: str, at: int, page: int) -> Found:
+        """Rows that hold all words. The index only says which rows to look at."""
+        words = text.split()[:MAX_WORDS]
+        patterns = {f"word{number}": f"*{glob(word)}*" for number, word in enumerate(words)}
+        conditions = [f"f.search GLOB :{name}" for name in patterns]
+        if query := trigram_query(words):
+            conditions.insert(0, _IN_INDEX.format(index=index))
+        condition = " AND ".join(conditions) or "1"
+        return await self._page(statement.format(condition=condition), at, page, query=query, **patterns)
+
     async def _page(self, statement: str, at: int, page: int, **values: str) -> Found:
-        if values.get("match") == "" and ":match" in statement:
-            return Found([], more=False)
         bounds = {"at": at, "limit": ROWS_PER_PAGE + 1, "offset": page * ROWS_PER_PAGE}
         rows = await self._execute(statement, {**bounds, **values})
         return Found(rows[:ROWS_PER_PAGE], len(rows) > ROWS_PER_PAGE)
-
-
-def match(text: str) -> str:
-    """A query in FTS5's language for rows with a word that begins with each of these; empty if there are none."""
-    return " ".join(f'"{word}"*' for word in _WORD.findall(text)[:MAX_WORDS])
 
 
 def blob_of(row: Row) -> Blob | None:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrator.jobs.options import archive_argument, at_option
+from migrator.jobs.options import archive_argument, at_option, selection_options
 from migrator.jobs.output import Output
 from migrator.pipeline.summary import ExportSummary
 
 if TYPE_CHECKING:
     from migrator.jobs.place import Place
     from migrator.pipeline.export import ExportSettings
+    from migrator.selection import Selection
 
 
 @click.command("export")
@@ -35,15 +36,29 @@ if TYPE_CHECKING:
 @click.option("--copy", is_flag=True, help="Make copies, which is the default.")
 @click.option("--include-gone", is_flag=True, help="Also export files that were deleted at the source.")
 @at_option
+@selection_options
 @click.pass_obj
 def command(
-    output: Output, /, *, archive: Place, dest: Path, shape: str, link: bool, copy: bool, include_gone: bool, at: str
+    output: Output,
+    /,
+    *,
+    archive: Place,
+    dest: Path,
+    shape: str,
+    link: bool,
+    copy: bool,
+    include_gone: bool,
+    at: str,
+    selection: Selection,
 ) -> ExportSummary:
     """Write the files of ARCHIVE to DEST by their own names, for people and other tools.
 
     DEST must not exist, or must be an empty folder; for zip it must not exist. Names are made legal on Linux, macOS and
-    Windows; index.csv has the original ones. Each file is hashed as it is written: a damaged one is named and left out
-    (exit status 5). An export that is stopped or killed leaves nothing at DEST.
+    Windows; index.csv has the original ones, with titles, authors, dates and addresses, and opens in a spreadsheet.
+    Filters that match no file are refused (exit status 2).
+
+    Each file is hashed as it is written: a damaged one is named and left out (exit status 5). An export that is stopped
+    or killed leaves nothing at DEST.
 
     The files are copies, dated like the attachments, to do with as you like; they take no space if the file system can
     clone files (btrfs, XFS). With --link they are the archive's own files, and read-only.
@@ -53,7 +68,7 @@ def command(
 
     if link and copy:
         raise click.UsageError("--link and --copy exclude each other")
-    settings = ExportSettings(dest, shape, links=link, gone=include_gone)
+    settings = ExportSettings(dest, shape, links=link, gone=include_gone, selection=selection)
     if at and include_gone:
         raise click.UsageError("--at and --include-gone exclude each other: a snapshot has no deleted files")
     return run_job(lambda stop: _export(archive, settings, at, output, stop))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @config_argument
 @click.option("--dry-run", is_flag=True, help="Rehearse: look at the target, but send nothing.")
 @click.option("--verify-content", is_flag=True, help="Read every uploaded file back and compare its content.")
-@click.option("--verify", type=click.Choice(["content"]), hidden=True, help="The same, as it was spelled before.")
+@click.option("--verify", type=click.Choice(["content"]), hidden=True, help="The same, as earlier versions had it.")
 @click.option(
     "--move-changed",
     is_flag=True,
@@ -73,7 +73,7 @@ def command(
     from migrator.config import read_configuration
     from migrator.jobs.runtime import run_job
 
-    verify_content = verify_content or verify == "content"
+    verify_content = verify_content or verify is not None
     if dry_run and verify_content:
         raise click.UsageError("--dry-run and --verify-content exclude each other: a rehearsal uploads nothing")
     configuration = read_configuration(config)
@@ -155,7 +155,7 @@ async def run_load(
     try:
         with held_archive(place_of(configuration), "load") as (archive, catalog):
             view_at(catalog, at)
-            with failure_recorded("load", catalog):
+            with failure_recorded(settings.run_name, catalog):
                 output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
             with output.progress("load", done="checked" if dry_run else "loaded", waits=target.waits) as progress:
                 summary = await load(target.tracker, archive, catalog, settings, progress=progress, stop=stop)

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 @click.command("map")
 @config_argument
+@click.option("--dry-run", is_flag=True, help="Show what it would propose, and write nothing.")
 @click.pass_obj
-def command(output: Output, /, *, config: Path) -> MapSummary:
+def command(output: Output, /, *, config: Path, dry_run: bool) -> MapSummary:
     """Propose the mapping: add a row for each entity of the archive that the rules find at the target.
 
     The rules are those of [mapping] match, the most trusted first: title, id, title:PATTERN, custom:FIELD and
-    custom:FIELD:PATTERN. In each new row, found_by and sure say how it was found; review those that are not high.
-    Existing rows stay as they are, byte for byte, and no target entity gets two sources.
+    custom:FIELD:PATTERN. Each new row has the titles and addresses of both sides; found_by, sure and why say how it was
+    found. Review those that are not high: the terminal shows the least sure rows first, and --json all. Existing rows
+    stay as they are, byte for byte, and no target entity gets two sources.
 
     Entities that have files but no row are listed: some on the terminal, all with --json, and all in a file beside the
     mapping (mapping.open.csv for mapping.csv), from which a person can continue; each run rewrites it. Entities that
@@ -37,11 +39,11 @@ def command(output: Output, /, *, config: Path) -> MapSummary:
 
     configuration = read_configuration(config)
     require_backup(configuration, config)
-    return run_job(lambda stop: cancel_on_stop(run_map(configuration, output), stop))
+    return run_job(lambda stop: cancel_on_stop(run_map(configuration, output, dry_run=dry_run), stop))
 
 
-async def run_map(configuration: Configuration, output: Output) -> MapSummary:
-    """Log in to the target, hold the archive, propose rows and write both files."""
+async def run_map(configuration: Configuration, output: Output, *, dry_run: bool = False) -> MapSummary:
+    """Log in to the target, hold the archive, propose rows, and write both files unless it is a rehearsal."""
     from migrator.jobs.place import place_of
     from migrator.jobs.runtime import failure_recorded, held_archive
     from migrator.jobs.wiring import wire_target_listing
@@ -52,7 +54,8 @@ async def run_map(configuration: Configuration, output: Output) -> MapSummary:
     for warning in target.warnings:
         output.warn(warning)
     rules = [parse_rule(name) for name in configuration.settings.mapping.match]
-    settings = MapSettings(rules, read_mapping(path, may_be_missing=True), lambda rows: add_rows(path, rows))
+    known = read_mapping(path, may_be_missing=True)
+    settings = MapSettings(rules, known, lambda rows: add_rows(path, rows), dry_run=dry_run)
     try:
         with held_archive(place_of(configuration), "map") as (_, catalog):
             with failure_recorded("map", catalog):
@@ -61,5 +64,7 @@ async def run_map(configuration: Configuration, output: Output) -> MapSummary:
                 summary = await propose(target.tracker, catalog, settings, progress=progress)
     finally:
         await target.tracker.close()
+    if dry_run:
+        return summary
     await asyncio.to_thread(replace_file, configuration.unmatched_file, open_rows(summary))
     return replace(summary, mapping=str(path), open=str(configuration.unmatched_file))

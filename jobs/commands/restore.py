@@ -69,6 +69,7 @@ async def run_restore(
     from migrator.jobs.runtime import cancel_on_stop, failure_recorded, held_archive
     from migrator.jobs.wiring import own_target, wire_restore
     from migrator.pipeline.restore import RestoreSettings, restore
+    from migrator.pipeline.run import DRY_RUN
     from migrator.pipeline.snapshots import snapshot_at
     from migrator.selection import Selection, require_known_kinds
     from migrator.trackers import adapter
@@ -91,7 +92,7 @@ async def run_restore(
             catalog.settings.require_source(source.identity)
             if not catalog.snapshots.all():
                 output.warn("this archive has no snapshot yet; a complete backup makes one")
-            with failure_recorded("restore", catalog):
+            with failure_recorded(f"restore{DRY_RUN}" if dry_run else "restore", catalog):
                 output.note(f"source: {await cancel_on_stop(source.tracker.check(), stop)}")
             with output.progress("restore", done="checked" if dry_run else "put back", waits=source.waits) as progress:
                 summary = await restore(source.tracker, archive, catalog, settings, progress=progress, stop=stop)

@@ -64,6 +64,7 @@ async def run_rollback(
     from migrator.jobs.runtime import cancel_on_stop, failure_recorded, held_archive
     from migrator.jobs.wiring import wire_target
     from migrator.pipeline.rollback import NO_DELETE, RollbackSettings, rollback
+    from migrator.pipeline.run import DRY_RUN
 
     target = wire_target(configuration, dry_run=dry_run)
     for warning in target.warnings:
@@ -71,7 +72,7 @@ async def run_rollback(
     settings = RollbackSettings(target.identity, load, configuration.settings.limits.uploads, dry_run=dry_run)
     try:
         with held_archive(place_of(configuration), "rollback") as (_, catalog):
-            with failure_recorded("rollback", catalog):
+            with failure_recorded(f"rollback{DRY_RUN}" if dry_run else "rollback", catalog):
                 output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")
             if not target.tracker.capabilities.deletes:
                 output.note(f"warning: {NO_DELETE}; what a load put there is listed")

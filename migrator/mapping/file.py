@@ -18,12 +18,13 @@ from pathlib import Path
 from migrator.errors import ConfigError, StorageError
 from migrator.hints import did_you_mean
 from migrator.model import UNLINKED, EntityRef
+from migrator.printable import BYTE_ORDER_MARK, spreadsheet_cell
 from migrator.whole_file import whole_file
 
 COLUMNS = ("source_kind", "source_id", "target_kind", "target_id")
 
-NOTE_COLUMNS = ("found_by", "sure")
-"""Columns that say how the program found a row and how sure it is; only people read them."""
+NOTE_COLUMNS = ("found_by", "sure", "why", "source_title", "target_title", "source_url", "target_url")
+"""Columns that say how the program found a row, how sure it is, and what both entities are; only people read them."""
 
 Mapping = dict[EntityRef, tuple[EntityRef, ...]]
 
@@ -34,8 +35,13 @@ class NewRow:
 
     source: EntityRef
     target: EntityRef
-    found_by: str
-    sure: str
+    found_by: str = ""
+    sure: str = ""
+    why: str = ""
+    source_title: str = ""
+    target_title: str = ""
+    source_url: str = ""
+    target_url: str = ""
 
 
 Pair = tuple[EntityRef, EntityRef]
@@ -88,7 +94,7 @@ def add_rows(path: Path, rows: Iterable[NewRow]) -> int:
     """
     content = _content(path)
     if content is None or _is_blank(content):
-        content = ",".join((*COLUMNS, *NOTE_COLUMNS)) + "\n"
+        content = BYTE_ORDER_MARK + ",".join((*COLUMNS, *NOTE_COLUMNS)) + "\n"
     known = _rows(content, path.name).mapping
     new = {(row.source, row.target): row for row in rows if row.source not in known}
     if new:
@@ -122,7 +128,7 @@ def _is_blank(content: str | None) -> bool:
 
 
 def _reader(content: str) -> csv.Reader:  # type: ignore[name-defined]
-    plain = content.removeprefix("\ufeff")
+    plain = content.removeprefix(BYTE_ORDER_MARK)
     return csv.reader(io.StringIO(plain, newline=""), delimiter=_delimiter(plain), strict=True)
 
 
@@ -135,8 +141,8 @@ def _with_rows(content: str, rows: Iterable[NewRow]) -> str:
     """The content with these rows appended, in its own delimiter, line ends and column order."""
     reader = _reader(content)
     header = next(reader)
-    byte_order_mark = "\ufeff" if content.startswith("\ufeff") else ""
-    plain = content.removeprefix("\ufeff")
+    byte_order_mark = BYTE_ORDER_MARK if content.startswith(BYTE_ORDER_MARK) else ""
+    plain = content.removeprefix(BYTE_ORDER_MARK)
     lines = list(io.StringIO(plain, newline=""))
     # A quoted cell of the header may hold line breaks, so the header may be several lines.
     head, body = "".join(lines[: reader.line_num]), "".join(lines[reader.line_num :])
@@ -155,8 +161,9 @@ def _with_rows(content: str, rows: Iterable[NewRow]) -> str:
 
 
 def _cells(row: NewRow, columns: Sequence[str]) -> list[str]:
-    values = (row.source.kind, row.source.id, row.target.kind, row.target.id, row.found_by, row.sure)
-    named = dict(zip((*COLUMNS, *NOTE_COLUMNS), values, strict=True))
+    values = (row.source.kind, row.source.id, row.target.kind, row.target.id)
+    notes = {column: spreadsheet_cell(getattr(row, column)) for column in NOTE_COLUMNS}
+    named = dict(zip(COLUMNS, values, strict=True)) | notes
     return [named.get(column, "") for column in columns]
 
 

@@ -1,7 +1,7 @@
 """Rules that find the likely target entity of each source entity, as pure functions.
 
 Each rule has a table of the target entities by a key, in which it looks up the key of a source entity. So matching
-100,000 entities with 100,000 takes seconds, and only the names and keys of target entities are kept.
+100,000 entities with 100,000 takes seconds, and only names, keys, titles and addresses of target entities are kept.
 
 Beware: a wrong row is worse than none. An entity with two candidates, or one that competes with another for the same
 target, is `ambiguous`: a person has to decide, unless another rule or the kind settles it.
@@ -28,7 +28,7 @@ from typing import Any
 from migrator.model import Entity, EntityRef
 
 CONFIDENCE = {"title": "medium", "id": "low", "title:": "medium", "custom:": "high"}
-"""How sure a match by this rule alone is. If two rules agree, it is `high`."""
+"""How sure a match by this rule alone is. If two rules agree, or title and kind are exactly equal, it is `high`."""
 
 MAX_CANDIDATES = 20
 """The most candidates of an entity that are shown."""
@@ -38,17 +38,21 @@ _NAME_KEYS = ("name", "label", "code", "fieldname")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule: its name as configured, how sure it is, and functions for the key of a source or target entity."""
+    """A rule: its name as configured, how sure it is, its words, and functions for the key of either side's entity."""
 
     name: str
     sure: str
+    words: str
     of_source: Callable[[Entity], str]
     of_target: Callable[[Entity], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The result for one source entity: a target, or `candidates` for a person to choose from, or neither."""
+    """The result for one source entity: a target, or `candidates` for a person to choose from, or neither.
+
+    `why` says in words why this is the target, or why there is none.
+    """
 
     source: EntityRef
     target: EntityRef | None = None
@@ -62,17 +66,19 @@ def parse_rule(written: str) -> Rule:
     """The rule of this name; `ValueError` says what is wrong with the name."""
     head, _, rest = written.partition(":")
     if written == "title":
-        return Rule(written, CONFIDENCE["title"], _title, _title)
+        return Rule(written, CONFIDENCE["title"], "the same title", _title, _title)
     if written == "id":
-        return Rule(written, CONFIDENCE["id"], _id, _id)
+        return Rule(written, CONFIDENCE["id"], "the same id", _id, _id)
     if head == "title" and rest:
         id_in = _pattern(rest)
-        return Rule(written, CONFIDENCE["title:"], _id, lambda entity: id_in(entity.title))
+        words = "its title holds the old id"
+        return Rule(written, CONFIDENCE["title:"], words, _id, lambda entity: id_in(entity.title))
     if head == "custom" and rest:
         field, colon, pattern = rest.partition(":")
         if field.strip():
             id_in = _pattern(pattern) if colon else str.strip
-            return Rule(written, CONFIDENCE["custom:"], _id, lambda entity: id_in(field_of(entity.raw, field)))
+            words = f"its field {field.strip()} holds the old id"
+            return Rule(written, CONFIDENCE["custom:"], words, _id, lambda entity: id_in(field_of(entity.raw, field)))
     raise ValueError(f'unknown rule {written!r}; choose from "title", "id", "title:PATTERN", "custom:FIELD"')
 
 
@@ -144,26 +150,38 @@ def _scalar(value: object) -> str:
     return str(value).strip() if is_scalar else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a person knows an entity by."""
+
+    title: str
+    url: str
+
+
 class Index:
     """The target's entities, by the keys that the rules give them."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = rules
-        self._refs: dict[EntityRef, None] = {}
+        self._labels: dict[EntityRef, Label] = {}
         self._keyed: list[dict[str, list[EntityRef]]] = [defaultdict(list) for _ in rules]
         self._sets: dict[int, frozenset[EntityRef]] = {}
 
     def __len__(self) -> int:
-        return len(self._refs)
+        return len(self._labels)
 
     def add(self, entity: Entity) -> None:
         """Add an entity; adding it again changes nothing."""
-        if entity.ref in self._refs:
+        if entity.ref in self._labels:
             return
-        self._refs[entity.ref] = None
+        self._labels[entity.ref] = Label(entity.title, entity.url)
         for rule, table in zip(self._rules, self._keyed, strict=True):
             if key := rule.of_target(entity):
                 table[key].append(entity.ref)
+
+    def label(self, ref: EntityRef) -> Label:
+        """Title and address of an entity of the target."""
+        return self._labels[ref]
 
     def best(self, entity: Entity) -> tuple[int, Match]:
         """The match by the first rule that finds anything; other rules and the kind choose among its candidates."""
@@ -178,7 +196,7 @@ class Index:
         if len(candidates) > 1:
             why = f"{len(candidates)} candidates by {self._rules[first].name}"
             return first, Match(entity.ref, candidates=tuple(candidates[:MAX_CANDIDATES]), why=why)
-        return first, self._matched(entity.ref, candidates[0], by_rule, first)
+        return first, self._matched(entity, candidates[0], by_rule, first)
 
     def _narrowed(
         self, original: Sequence[EntityRef], others: Sequence[Sequence[EntityRef]], kind: str
@@ -208,12 +226,20 @@ class Index:
             self._sets[id(refs)] = frozenset(refs)
         return self._sets[id(refs)]
 
-    def _matched(
-        self, source: EntityRef, target: EntityRef, by_rule: Sequence[Sequence[EntityRef]], first: int
-    ) -> Match:
+    def _matched(self, source: Entity, target: EntityRef, by_rule: Sequence[Sequence[EntityRef]], first: int) -> Match:
         agreeing = [number for number, refs in enumerate(by_rule) if refs and target in self._as_set(refs)]
-        sure = self._rules[first].sure if len(agreeing) == 1 else "high"
-        return Match(source, target, " + ".join(self._rules[number].name for number in agreeing), sure)
+        rules = [self._rules[number] for number in agreeing]
+        same_kind = source.ref.kind.casefold() == target.kind.casefold()
+        exact = same_kind and _bare(source.title) == _bare(self._labels[target].title) != ""
+        by_title = any(rule.name == "title" for rule in rules)
+        sure = "high" if len(rules) > 1 or (by_title and exact) else self._rules[first].sure
+        words = [rule.words for rule in rules] + ([] if same_kind else [f"but {target.kind} is another kind"])
+        words += ["the title is spelled differently"] if by_title and same_kind and not exact else []
+        return Match(source.ref, target, " + ".join(rule.name for rule in rules), sure, why=", ".join(words))
+
+
+def _bare(title: str) -> str:
+    return " ".join(title.split())
 
 
 def match(entities: Iterable[Entity], index: Index, taken: Iterable[EntityRef] = ()) -> Iterator[Match]:

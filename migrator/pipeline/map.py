@@ -19,25 +19,28 @@ from typing_extensions import override
 
 from migrator import errors
 from migrator.mapping import Index, Mapping, Match, NewRow, Rule, match
-from migrator.model import Entity, EntityRef, RunStatus
-from migrator.pipeline.run import Job, RunContext, run_context
-from migrator.pipeline.summary import MapCounts, MapSummary, OpenEntity, TargetRef
+from migrator.model import NOBODY, Entity, EntityRef, RunStatus
+from migrator.pipeline.run import DRY_RUN, Job, RunContext, run_context
+from migrator.pipeline.summary import MapCounts, MapSummary, OpenEntity, ProposedRow, TargetRef
 from migrator.ports import Source
-from migrator.printable import spreadsheet_cell
+from migrator.printable import BYTE_ORDER_MARK, spreadsheet_cell
 from migrator.progress import Progress, Silent
 from migrator.store import Catalog
+
+NO_ENTITY = "files that no entity owns; only a person can say where they belong"
 
 
 @dataclass(frozen=True, slots=True)
 class MapSettings:
     """The settings of a map. `known` is the current mapping.
 
-    `add_rows` adds rows to the mapping file and returns how many it accepted.
+    `add_rows` adds rows to the mapping file and returns how many it accepted; it is not called in a `dry_run`.
     """
 
     rules: Sequence[Rule]
     known: Mapping
     add_rows: Callable[[Sequence[NewRow]], int]
+    dry_run: bool = False
 
 
 async def propose(
@@ -48,7 +51,8 @@ async def propose(
     The caller holds the archive. The summary lists, as `ambiguous` and `unmatched`, entities with files only. Nothing
     is in flight while the target is listed, so this is stopped by cancelling it.
     """
-    async with run_context(catalog, "map", mends_journal=False) as context:
+    command = f"map{DRY_RUN}" if settings.dry_run else "map"
+    async with run_context(catalog, command, mends_journal=False) as context:
         return await context.execute(_Map(target, settings, context, progress or Silent()))
 
 
@@ -76,6 +80,7 @@ def open_rows(summary: MapSummary) -> str:
     """A CSV file of the entities that were not mapped, for a person to continue from."""
     written = io.StringIO(newline="")
     rows = csv.writer(written, lineterminator="\n")
+    written.write(BYTE_ORDER_MARK)
     rows.writerow(["source_kind", "source_id", "title", "url", "why", "candidates"])
     for entity in (*summary.ambiguous, *summary.unmatched):
         candidates = "; ".join(map(str, entity.candidates))
@@ -116,25 +121,50 @@ def _add_matches(catalog: Catalog, index: Index, settings: MapSettings) -> MapSu
     unmapped = [entity for entity in entities.values() if entity.ref not in settings.known]
     taken = [to for targets in settings.known.values() for to in targets]
     matches = list(match(unmapped, index, taken))
-    rows = [NewRow(made.source, made.target, made.found_by, made.sure) for made in matches if made.target]
-    with_files = {ref for ref, _ in catalog.entities.owners()}
+    rows = [_new_row(made, made.target, entities, index) for made in matches if made.target]
+    with_files = dict(catalog.entities.owners())
     left = [failed for failed in matches if failed.target is None and failed.source in with_files]
+    unlinked = [NOBODY] if with_files.get(NOBODY) and NOBODY not in settings.known else []
     ambiguous = tuple(_open_entity(failed, entities) for failed in left if failed.candidates)
     unmatched = tuple(_open_entity(failed, entities) for failed in left if not failed.candidates)
     return MapSummary(
+        dry_run=settings.dry_run or None,
         entities=len(entities),
         targets=len(index),
         rows=MapCounts(
             kept=len(entities) - len(unmapped),
-            proposed=settings.add_rows(rows),
+            proposed=len(rows) if settings.dry_run else settings.add_rows(rows),
             ambiguous=len(ambiguous),
-            unmatched=len(unmatched),
+            unmatched=len(unmatched) + len(unlinked),
             without_files=len(matches) - len(rows) - len(left),
         ),
         found_by=dict(Counter(row.found_by for row in rows)),
         sure=dict(Counter(row.sure for row in rows)),
+        proposals=tuple(map(_proposal, rows)),
         ambiguous=ambiguous,
-        unmatched=unmatched,
+        unmatched=(*unmatched, *(OpenEntity(ref.kind, ref.id, "", "", NO_ENTITY, ()) for ref in unlinked)),
+    )
+
+
+def _new_row(made: Match, target: EntityRef, entities: dict[EntityRef, Entity], index: Index) -> NewRow:
+    source, label = entities[made.source], index.label(target)
+    titles, urls = (source.title, label.title), (source.url, label.url)
+    return NewRow(made.source, target, made.found_by, made.sure, made.why, *titles, *urls)
+
+
+def _proposal(row: NewRow) -> ProposedRow:
+    return ProposedRow(
+        kind=row.source.kind,
+        entity=row.source.id,
+        title=row.source_title,
+        url=row.source_url,
+        target_kind=row.target.kind,
+        target_id=row.target.id,
+        target_title=row.target_title,
+        target_url=row.target_url,
+        found_by=row.found_by,
+        sure=row.sure,
+        why=row.why,
     )
 
 

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from migrator.model import RunStatus
 from migrator.pipeline.load import LoadSettings, load_job
-from migrator.pipeline.run import Job, run_context
+from migrator.pipeline.run import DRY_RUN, Job, run_context
 from migrator.pipeline.summary import LoadSummary, RestoreCounts, RestoreSummary
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
@@ -56,7 +56,8 @@ async def restore(
     In a dry run nothing is sent, and nothing recorded but the run. `ConfigError` if the archive is that of another
     source.
     """
-    async with run_context(catalog, "restore", lambda: catalog.settings.require_source(settings.identity)) as context:
+    name = f"restore{DRY_RUN}" if settings.dry_run else "restore"
+    async with run_context(catalog, name, lambda: catalog.settings.require_source(settings.identity)) as context:
         if not settings.dry_run:  # the next backup has to list what is put back, also on a tracker that doesn't date it
             await context.executor.call(catalog.unchanged.require_full_crawl)
         owners = await context.executor.call(catalog.restoring.view_lost, settings.snapshot)

@@ -20,7 +20,7 @@ from migrator import errors
 from migrator.model import Attachment, EntityRef, RunStatus, Upload, UploadStatus
 from migrator.pipeline.load import Remapped, fits, is_passing, likeness, resembles
 from migrator.pipeline.reading import HashSink, remote_of
-from migrator.pipeline.run import Job, RunContext, run_context
+from migrator.pipeline.run import DRY_RUN, Job, RunContext, run_context
 from migrator.pipeline.summary import DeletionCounts, Failure, RollbackSummary
 from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
@@ -58,13 +58,15 @@ async def rollback(
 
     In a dry run nothing is deleted, and nothing recorded but the run. `ConfigError` if `load` is not the id of a load.
     """
-    async with run_context(catalog, "rollback", lambda: _require_load(catalog, settings.load)) as context:
+    name = f"rollback{DRY_RUN}" if settings.dry_run else "rollback"
+    async with run_context(catalog, name, lambda: _require_load(catalog, settings.load)) as context:
         return await context.execute(_Rollback(target, settings, context, progress or Silent()), stop)
 
 
 def _require_load(catalog: Catalog, load: int | None) -> None:
     if load is not None and not catalog.runs.is_load(load):
-        raise errors.ConfigError(f"run {load} is not a load of this archive; `migrator status` lists the runs")
+        message = f"run {load} is not a load of this archive, or was only a dry run; `migrator status` lists the runs"
+        raise errors.ConfigError(message)
 
 
 class _Rollback(Job[RollbackSummary]):

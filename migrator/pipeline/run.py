@@ -133,6 +133,10 @@ class RunContext:
         return summary
 
 
+DRY_RUN = " --dry-run"
+"""Behind the command in the name of a run that only rehearses it."""
+
+
 @asynccontextmanager
 async def run_context(
     catalog: Catalog,

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from migrator.store.catalog.lineage import OWN_SOURCE
     from migrator.store.catalog.rechecks import RecheckRound, StoredFile
     from migrator.store.catalog.runs import EndedBackup
+    from migrator.store.catalog.searching import folded, glob, trigram_query
     from migrator.store.catalog.snapshots import Snapshot
     from migrator.store.catalog.unchanged import FullCrawl, UnchangedRecords
     from migrator.store.clock import now
     from migrator.store.disk import OWNER_ONLY, disk_errors, own_limits, require_descriptors, sync_filesystem
     from migrator.store.duplicate import damaged_in_copy, take_catalog
+    from migrator.store.folder import hash_file
     from migrator.store.journal.keeper import recorded_position
     from migrator.store.layout import BLOB_FOLDERS, CATALOG, JOURNAL, README, blob_name, foreign_names
     from migrator.store.lock import ArchiveLock, holder_of
@@ -71,8 +73,11 @@ __all__ = [
     "copy_catalog",
     "damaged_in_copy",
     "disk_errors",
+    "folded",
     "forbid_all_but_reading",
     "foreign_names",
+    "glob",
+    "hash_file",
     "holder_in",
     "holder_of",
     "in_step",
@@ -88,6 +93,7 @@ __all__ = [
     "sqlite_errors",
     "sync_filesystem",
     "take_catalog",
+    "trigram_query",
 ]
 
 _HOMES = {
@@ -136,7 +142,10 @@ _HOMES = {
     "disk_errors": "migrator.store.disk",
     "require_descriptors": "migrator.store.disk",
     "sync_filesystem": "migrator.store.disk",
+    "folded": "migrator.store.catalog.searching",
     "forbid_all_but_reading": "migrator.store.catalog.browsing",
+    "glob": "migrator.store.catalog.searching",
+    "hash_file": "migrator.store.folder",
     "holder_of": "migrator.store.lock",
     "is_archive": "migrator.store.catalog.database",
     "is_content_changed": "migrator.store.catalog.changed_content",
@@ -147,6 +156,7 @@ _HOMES = {
     "remake": "migrator.store.repair.remaking",
     "scan_blobs": "migrator.store.repair.scanning",
     "sqlite_errors": "migrator.store.catalog.database",
+    "trigram_query": "migrator.store.catalog.searching",
 }
 
 

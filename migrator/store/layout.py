@@ -39,7 +39,8 @@ BLOB_FOLDERS = tuple(f"{number:02x}" for number in range(256))
 
 README_TEXT = """This folder is an archive of the attachments of one issue tracker, written by `migrator` (format 1).
 
-catalog.db   an SQLite database: what each file is (tables entities, attachments, blobs, runs, uploads)
+catalog.db   an SQLite database: what each file is (tables entities, attachments, blobs, runs, uploads; the view files
+             has all about a file in one row: its name, entity, title, url, author, date, and path below this folder)
 manifest.jsonl  every change of the catalog's rows, as lines of JSON; `migrator rebuild` makes a new catalog from it
 blobs/       the files, each named by the SHA-256 of its content, in a folder named by its first two digits; nobody may
              write to them, so change a copy, as `migrator export` makes them (with --link they are these very files)
@@ -48,8 +49,7 @@ lock         who is at work here
 
 To read it without the program:
     find blobs -type f | sed 's|.*/\\(.*\\)|\\1  &|' | sha256sum --check --quiet
-    sqlite3 catalog.db "SELECT kind, entity_id, name, 'blobs/' || substr(sha256, 1, 2) || '/' || sha256
-                        FROM attachments WHERE status = 'stored'"
+    sqlite3 catalog.db "SELECT kind, entity_id, title, name, path FROM files WHERE status = 'stored'"
 """
 
 BUCKET_README = """Here is an archive of the attachments of one issue tracker, written by `migrator` (format 1).

@@ -234,6 +234,24 @@ def _unchanged_entities(db: Database) -> None:
     db.execute("ALTER TABLE entities ADD COLUMN files_as_of TEXT")
 
 
+# For people, who look at the catalog with `sqlite3` or Datasette. There are no foreign keys beside it: SQLite adds none
+# to a column that exists, so each archive would have to write its largest table anew, and keys of two columns, such as
+# that of an entity, are no links in Datasette anyway.
+_FILES = """
+CREATE VIEW files AS
+SELECT a.kind, a.entity_id, e.title, a.name, coalesce(b.size, a.size) AS size, a.created_at, a.created_by,
+    a.description, a.status, a.error, 'blobs/' || substr(b.sha256, 1, 2) || '/' || b.sha256 AS path, e.url,
+    a.media_type, a.comment_id, a.attachment_id, b.sha256
+FROM attachments a LEFT JOIN entities e USING (kind, entity_id) LEFT JOIN blobs b USING (sha256)
+"""
+
+
+@migrations(name="0013_view_of_files")
+def _view_of_files(db: Database) -> None:
+    """What a person wants to know about a file, in one row."""
+    db.execute(_FILES)
+
+
 def has_table(db: Database, name: str) -> bool:
     """Whether the catalog has this table; an archive that no newer program has worked on may lack it."""
     return db.execute("SELECT 1 FROM main.sqlite_master WHERE name = ?", [name]).fetchone() is not None

@@ -568,7 +568,7 @@ async def _read(root: Path, older: int, newer: int) -> dict[str, Any]:
     with closing(Catalog(root)) as catalog:
         view_at(catalog, str(older))
         done = await export(Archive(root), catalog, ExportSettings(destination))
-    with (destination / "index.csv").open(encoding="utf-8", newline="") as file:
+    with (destination / "index.csv").open(encoding="utf-8-sig", newline="") as file:
         index = [*csv.DictReader(file)]
     files = [
         (

@@ -8,8 +8,10 @@ import json
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from migrator.store.disk import disk_errors
+from migrator.units import human_size
 from tests.support.parts import overwrite
 from tests.support.program import ROOT, catalog, config_of, ended, kill, run, run_process, start, until
 
@@ -370,6 +373,14 @@ async def test_the_archive_can_be_read_without_the_program(tmp_path, source):
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
     truth = {(str(file.id), file.name, source.state.sha256_of(file)) for file in WORLD.attachments}
     assert set(catalog(root, "SELECT attachment_id, name, sha256 FROM attachments")) == truth
+    query = re.search(r'sqlite3 catalog.db "(.*)"\n', (root / "README.txt").read_text())[1]
+    files = catalog(root, query)
+    assert len(files) == len(truth)
+    for kind, id_, title, _name, path in files:
+        assert hashlib.sha256((root / path).read_bytes()).hexdigest() == Path(path).name
+        assert kind == "Unlinked" or catalog(root, "SELECT kind, entity_id, title FROM entities").count(
+            (kind, id_, title)
+        )
     for table, columns in {
         "entities": "kind, entity_id, title, url, raw, first_run, last_run",
         "attachments": "attachment_id, kind, entity_id, comment_id, name, size, media_type, description, created_at, "
@@ -377,6 +388,7 @@ async def test_the_archive_can_be_read_without_the_program(tmp_path, source):
         "blobs": "sha256, size",
         "runs": "run_id, command, status, started_at, ended_at, summary",
         "uploads": "target, attachment_id, target_kind, target_id, remote_id, name, status, attempts, error, run_id",
+        "files": "kind, entity_id, title, name, size, created_at, created_by, description, status, error, path, url",
     }.items():
         catalog(root, f"SELECT {columns} FROM {table}")
     assert root.stat().st_mode & 0o777 == 0o700
@@ -622,8 +634,45 @@ async def test_a_rehearsal_lists_every_upload_and_sums_up_on_the_terminal(tmp_pa
     assert all("too large" in entry["reason"] for entry in refused)
     assert len(target.state.uploads) == 0
     people = await run("-q", "load", config, "--dry-run")
-    assert f"{OWNED - large}" in re.search(r"dry run: would upload +(.*)", people.out)[1]
-    assert "too large" in people.out
+    size = human_size(sum(file.size for file in WORLD.attachments if WORLD.owner_of(file) and file.size <= 100_000))
+    assert people.out.splitlines()[1] == f"would upload {OWNED - large} files ({size})"
+    assert f"{large} would fail: " in people.out
+    assert "/s" not in people.out, "nothing is sent, so there is no speed"
+
+
+async def test_a_rehearsal_names_what_it_would_rename_and_speaks_of_no_load(tmp_path, source, target):
+    file = min((file for file in WORLD.attachments if WORLD.owner_of(file) is not None), key=lambda file: file.size)
+    config = config_of(tmp_path, source, target, target__options={"max_bytes": 100_000})
+    assert (await run("-q", "backup", config)).code == 0
+    with closing(sqlite3.connect(tmp_path / "archive" / "catalog.db")) as db, db:
+        db.execute("UPDATE attachments SET name = ? WHERE attachment_id = ?", ["x" * 300 + ".txt", str(file.id)])
+    shown = (await run("load", config, "--dry-run")).out
+    assert re.search(r"^would rename \d files$", shown, re.MULTILINE)
+    assert re.search(r"x{300}\.txt: as x{200,}\.txt", shown)
+    assert (await run("-q", "load", config)).code == 3
+    shown = (await run("load", config, "--dry-run")).out
+    assert shown.startswith("load --dry-run (run 4): incomplete")
+    assert "would upload 0 files (0 B)" in shown
+    assert "recorded as there by earlier loads" in shown
+    assert not re.search("^(planned|uploaded|failed|bytes) ", shown, re.MULTILINE)
+
+
+async def test_a_rehearsal_is_no_load_in_status_and_can_not_be_rolled_back(tmp_path, source, target):
+    config, root = config_of(tmp_path, source, target), tmp_path / "archive"
+    assert (await run("-q", "backup", config)).code == 0
+    for words in (["load"], ["restore"], ["rollback"]):
+        assert (await run("-q", *words, config, "--dry-run")).code == 0
+    assert (await run("-q", "load", config)).code == 0
+    names = [each["command"] for each in (await run("--json", "status", root)).document["runs"]]
+    assert names == ["load", "rollback --dry-run", "restore --dry-run", "load --dry-run", "backup"]
+    assert "load --dry-run" in (await run("status", root)).out
+    refused = await run("-q", "--json", "rollback", config, "--run", "2")
+    assert_failed(refused, 2, "dry run")
+    with closing(sqlite3.connect(root / "catalog.db")) as db, db:  # as earlier versions recorded it
+        db.execute("UPDATE runs SET command = 'load' WHERE run_id = 2")
+    assert_failed(await run("-q", "--json", "rollback", config, "--run", "2"), 2, "dry run")
+    assert len(target.state.uploads) == OWNED
+    assert (await run("--json", "rollback", config, "--run", "5")).document["deletions"]["deleted"] == OWNED
 
 
 # Rollback

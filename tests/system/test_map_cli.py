@@ -10,6 +10,7 @@ import pytest
 
 from migrator.mapping.file import read_mapping
 from migrator.model import EntityRef
+from migrator.pipeline.map import NO_ENTITY
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World, WorldEntity
 from tests.contract.target import sha256
@@ -41,8 +42,18 @@ async def test_map_proposes_rows_by_title_and_a_load_by_them_moves_everything(tm
     found = await run("--json", "map", config)
     document = found.document
     assert (found.code, document["status"]) == (0, "complete"), found.err
-    assert document["rows"] == {"kept": 0, "proposed": 12, "ambiguous": 0, "unmatched": 0, "without_files": 0}
+    assert document["rows"] == {"kept": 0, "proposed": 12, "ambiguous": 0, "unmatched": 1, "without_files": 0}
     assert document["sure"] == {"medium": 12}
+    [unlinked] = document["unmatched"]
+    assert (unlinked["kind"], unlinked["entity"], unlinked["why"]) == ("Unlinked", "", NO_ENTITY)
+    with (tmp_path / "mapping.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        of, to = WORLD.entity(int(row["source_id"])), target.state.entity(int(row["target_id"]))
+        assert (row["source_title"], row["target_title"]) == (of.title, to.title)
+        assert (row["source_url"].startswith(source.url), row["target_url"].startswith(target.url)) == (True, True)
+        assert row["why"].startswith("the same title")
+    assert [row["why"] for row in document["proposals"]] == [row["why"] for row in rows]
     mapping = read_mapping(tmp_path / "mapping.csv")
     for entity in WORLD.entities:
         twin = EntityRef(target.kind_of(entity.id + 1000), str(entity.id + 1000))
@@ -50,6 +61,29 @@ async def test_map_proposes_rows_by_title_and_a_load_by_them_moves_everything(tm
     loaded = await run("--json", "load", config)
     assert loaded.code == 0
     assert loaded.document["uploads"]["uploaded"] == len(OWNED)
+
+
+async def test_map_shows_what_it_would_propose_and_writes_nothing(tmp_path, source, target):
+    config = config_of(tmp_path, source, target, twins=False)
+    await run("backup", config)
+    exact, other = WORLD.entities[0], WORLD.entities[1]
+    target.state.created[exact.id + 1000] = WorldEntity(exact.id + 1000, exact.kind, exact.title)
+    shown = await run("map", config, "--dry-run")
+    assert shown.code == 0, shown.err
+    assert shown.out.startswith("map --dry-run (run 2): complete")
+    lines = [" ".join(line.split()) for line in shown.out.splitlines()]
+    proposed = [line for line in lines if line.startswith(("low ", "medium ", "high "))]
+    assert len(proposed) == 12
+    kind, twin = source.kind_of(other.id), target.kind_of(other.id + 1000)
+    assert any(
+        line.startswith(f"medium {kind} {other.id} {other.title} {twin} {other.id + 1000} {other.title.upper()} ")
+        for line in proposed
+    )
+    assert not list(tmp_path.glob("mapping*"))
+    runs = (await run("--json", "status", tmp_path / "archive")).document["runs"]
+    assert "map --dry-run" in {each["command"] for each in runs}
+    mapped = await run("--json", "map", config)
+    assert mapped.document["rows"]["proposed"] == 12
 
 
 async def test_map_keeps_the_rows_of_a_person_and_lists_what_it_can_not_tell(tmp_path, source, target):
@@ -62,12 +96,13 @@ async def test_map_keeps_the_rows_of_a_person_and_lists_what_it_can_not_tell(tmp
     first = await run("--json", "map", config)
     assert first.code == 0
     content = (tmp_path / "mapping.csv").read_bytes().decode()
-    assert content.startswith("\ufeff" + HEADER.replace(",", ";") + ";note;found_by;sure\r\n" + mine)
+    notes = ";note;found_by;sure;why;source_title;target_title;source_url;target_url\r\n"
+    assert content.startswith("\ufeff" + HEADER.replace(",", ";") + notes + mine)
     rows = first.document["rows"]
     assert (rows["kept"], rows["proposed"]) == (1, 10)
     listed = [*first.document["ambiguous"], *first.document["unmatched"]]
     assert rows["ambiguous"] + rows["without_files"] == 1
-    with (tmp_path / "mapping.open.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "mapping.open.csv").open(encoding="utf-8-sig", newline="") as file:
         left = list(csv.DictReader(file))
     assert [row["source_id"] for row in left] == [one["entity"] for one in listed]
     again = await run("--json", "map", config)
@@ -80,9 +115,11 @@ async def test_map_tells_a_person_and_leaves_nothing_matched_in_a_file_beside(tm
     await run("backup", config)
     found = await run("map", config)
     assert found.code == 0
-    assert f"unmatched      {len(WITH_FILES)}" in found.out
-    with (tmp_path / "mapping.open.csv").open(encoding="utf-8", newline="") as file:
-        assert {int(row["source_id"]) for row in csv.DictReader(file)} == WITH_FILES
+    assert f"unmatched      {len(WITH_FILES) + 1}" in found.out
+    with (tmp_path / "mapping.open.csv").open(encoding="utf-8-sig", newline="") as file:
+        listed = {row["source_id"]: row["source_kind"] for row in csv.DictReader(file)}
+    assert listed.pop("") == "Unlinked"
+    assert {*map(int, listed)} == WITH_FILES
     assert not (tmp_path / "mapping.csv").exists()
 
 

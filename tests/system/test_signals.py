@@ -55,7 +55,7 @@ async def test_a_stop_does_not_wait_for_the_backoff_of_a_read_back(tmp_path, sou
     target.faults.broken |= {id_ for id_, to in there if to == there[0][1]}
     good = {id_ for id_, _ in there} - target.faults.broken
     target.downloads.clear()
-    process = await start("--json", "load", config, "--verify", "content")
+    process = await start("--json", "load", config, "--verify-content")
     await until(lambda: set(target.downloads) >= good)
     process.send_signal(signal.SIGTERM)
     finished = await ended(process, within=SOON)

@@ -63,6 +63,9 @@ async def test_the_start_page_says_what_status_says(served):
 async def test_search_finds_words_in_titles_names_and_ids(served):
     assert "Login page broken" in await served.page("/search", q="broken log")
     assert "april-report.txt" in await served.page("/search", q="REPORT apr")
+    assert "april-report.txt" in await served.page("/search", q="EPÖR l-")
+    assert "april-report.txt" in await served.page("/search", q="a*.t?t")
+    assert "april-report.txt" not in await served.page("/search", q="a*.pdf")
     assert "Login page broken" in await served.page("/search", q="2/3?x")
     assert "Nothing was found" in await served.page("/search", q="nowhere")
     assert "withdrawn.bin" not in await served.page("/", q="withdrawn")
@@ -75,6 +78,15 @@ async def test_search_finds_words_in_titles_names_and_ids(served):
 )  # fmt: skip
 async def test_no_search_is_an_error(served_once, text):
     assert (await served_once.get("/search", params={"q": text}))[0] == 200
+
+
+async def test_the_view_of_files_says_all_about_each_in_one_row(served):
+    rows = json.loads(await served.page("/catalog/files.json", _shape="objects", name="april-report.txt"))["rows"]
+    assert {row["title"] for row in rows} == {"Login page broken"}
+    assert (served.root / rows[0]["path"]).read_bytes() == "Grüße\n".encode() * 20_000
+    [refused] = json.loads(await served.page("/catalog/files.json", _shape="objects", name="refused.txt"))["rows"]
+    assert (refused["path"], refused["status"], refused["size"]) == (None, "failed", 5)
+    assert "april-report.txt" in await served.page("/catalog/files")
 
 
 async def test_an_earlier_snapshot_is_shown_as_it_was(served):

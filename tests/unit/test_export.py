@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 
 from migrator.errors import ConfigError, StorageError
 from migrator.pipeline.export import Destination, ExportSettings, copies, export, formats
+from migrator.printable import spreadsheet_cell
+from migrator.selection import Selection
 from migrator.store import disk
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
@@ -34,6 +36,7 @@ from tests.unit.test_pathnames import HOSTILE, assert_fit_for_a_bag, assert_lega
 
 FORMATS = ("tree", "bagit", "zip")
 COLUMNS = ["path", "kind", "entity_id", "attachment_id", "name", "size", "sha256"]
+FOR_PEOPLE = ["title", "author", "date", "description", "address"]
 
 
 async def run_export(root: Path, dest: Path, shape: str = "tree", stop=None, **changes):
@@ -55,9 +58,9 @@ def opened(dest: Path, shape: str, into: Path) -> Path:
 
 
 def index_of(top: Path) -> list[dict[str, str]]:
-    with (top / "index.csv").open(encoding="utf-8", newline="") as file:
+    with (top / "index.csv").open(encoding="utf-8-sig", newline="") as file:
         lines = csv.DictReader(file)
-        assert lines.fieldnames == COLUMNS
+        assert lines.fieldnames == COLUMNS + FOR_PEOPLE
         return list(lines)
 
 
@@ -71,7 +74,8 @@ def assert_whole(tracker: MemoryTracker, top: Path, missing: int = 0) -> list[di
         content = (top / line["path"]).read_bytes()
         assert content == tracker.content[line["attachment_id"]]
         of = tracker.files[line["attachment_id"]]
-        assert (line["kind"], line["entity_id"], line["name"]) == (of.owner.kind, of.owner.id, of.name)
+        names = (of.owner.kind, of.owner.id, of.name)
+        assert (line["kind"], line["entity_id"], line["name"]) == tuple(map(spreadsheet_cell, names))
         assert (int(line["size"]), line["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
     return index
 
@@ -131,6 +135,78 @@ async def test_a_copy_is_dated_as_its_attachment_where_that_has_a_date(tmp_path)
     for number, wanted in enumerate(dates.values()):
         assert found[str(number)] == wanted or (wanted is None and abs(found[str(number)] - time.time()) < 600)
     assert {path: path.stat().st_mtime_ns for path in blobs} == blobs
+
+
+async def test_the_index_opens_in_a_spreadsheet_and_runs_nothing(tmp_path):
+    tracker, root = MemoryTracker(asked=()), tmp_path / "archive"
+    owner = tracker.add("=Bug", "-1", title="@Łukasz")
+    facts = {"created_at": "2018-02-25T05:17:16+01:00", "created_by": "+Żak", "description": "=HYPERLINK()\nx"}
+    file = tracker.attach(owner, "=cmd|x.txt", b"x", **facts)
+    await run_backup(tracker, root)
+    for shape in FORMATS:
+        await run_export(root, tmp_path / shape, shape)
+        top = opened(tmp_path / shape, shape, tmp_path / "opened")
+        [line] = index_of(top)
+        assert (top / "index.csv").read_bytes().startswith("\ufeffpath,".encode()), "a spreadsheet knows it is UTF-8"
+        assert line.pop("path") == "_=Bug/-1 @Łukasz/=cmd_x.txt"
+        assert line == {
+            "kind": "'=Bug", "entity_id": "'-1", "attachment_id": file.id, "name": "'=cmd|x.txt", "size": "1",
+            "sha256": hashlib.sha256(b"x").hexdigest(), "title": "'@Łukasz", "author": "'+Żak",
+            "date": "2018-02-25 05:17:16", "description": "'=HYPERLINK()\nx", "address": "memory:=Bug/-1",
+        }  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("unzip") is None, reason="needs unzip")
+@pytest.mark.parametrize("shape", FORMATS)
+async def test_files_have_the_dates_of_their_attachments_in_every_format(tmp_path, shape):
+    tracker, root = MemoryTracker(), tmp_path / "archive"
+    for number, date in enumerate(("2020-02-03T04:05:06+02:00", "1969-12-31T23:00:00Z", "", "9999-01-01T00:00:00")):
+        tracker.attach(tracker.add("Bug"), f"{number}.txt", b"same", created_at=date)
+    await run_backup(tracker, root)
+    top = tmp_path / shape
+    await run_export(root, top, shape)
+    if shape == "zip":
+        top = tmp_path / "opened"
+        command = ["unzip", "-q", str(tmp_path / "zip"), "-d", str(top)]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "TZ": "Asia/Tokyo"})
+    dates = {path.stem: path.stat().st_mtime for path in top.rglob("*.txt")}
+    assert dates["0"] == 1580695506
+    assert dates["1"] == -3600 or shape == "zip", "no date in a ZIP file is before 1980"
+
+
+@pytest.mark.parametrize("shape", FORMATS)
+async def test_filters_take_some_of_the_files(archive, tmp_path, shape):
+    tracker, root = archive
+    bugs = [file for file in tracker.files.values() if file.owner.kind == "Bug" and file.name.endswith(".bin")]
+    assert 0 < len(bugs) < len(tracker.files)
+    chosen = Selection(frozenset({"Bug"}), name_globs=("*.BIN",))
+    summary = await run_export(root, tmp_path / "dest", shape, selection=chosen)
+    index = index_of(opened(tmp_path / "dest", shape, tmp_path / "opened"))
+    assert {line["attachment_id"] for line in index} == {file.id for file in bugs}
+    assert (summary["files"], summary["bytes"]) == (len(bugs), sum(len(tracker.content[file.id]) for file in bugs))
+
+
+async def test_a_selection_needs_room_for_itself_alone(archive, tmp_path, monkeypatch):
+    _, root = archive
+    monkeypatch.setattr(copies, "_cloned", lambda *_: False)
+    monkeypatch.setattr(disk, "free_bytes", lambda _: RESERVE_BYTES + 10)
+    summary = await run_export(root, tmp_path / "dest", selection=Selection(name_globs=("big 7.bin",), max_size=7))
+    assert (summary["status"], summary["files"]) == ("complete", 1)
+
+
+async def test_filters_that_match_nothing_are_refused(archive, tmp_path):
+    _, root = archive
+    for words, hint in (
+        (["--kind", "Bgu"], "did you mean Bug"),
+        (["--entity", "Bug:4711"], "matches"),
+        (["--name-glob", "*.nothing"], "no file in this archive matches"),
+    ):
+        done = await run("export", root, tmp_path / "dest", "--format", "tree", *words)
+        assert (done.code, hint in done.err) == (2, True), done.err
+        assert not (tmp_path / "dest").exists()
+    taken = ["--kind", "Bug", "--limit", "1", "--format", "tree"]
+    assert (await run("--json", "export", root, tmp_path / "dest", *taken)).document["status"] == "complete"
+    assert len({line["entity_id"] for line in index_of(tmp_path / "dest")}) == 1
 
 
 def share_blocks(_handle: int, request: int, source: int) -> int:

@@ -146,7 +146,11 @@ def test_any_file_is_a_mapping_or_a_configuration_error(tmp_path, content):
 
 # --- adding rows
 
-NEW = NewRow(EntityRef("Bug", "2"), EntityRef("Issue", "8"), "title", "medium")
+LABELS = ("Größe", "=1+1", "http://a/2", "http://b/8")
+NEW = NewRow(EntityRef("Bug", "2"), EntityRef("Issue", "8"), "title", "medium", "the same title", *LABELS)
+REST = "why,source_title,target_title,source_url,target_url"
+NOTES = f"found_by,sure,{REST}"
+NOTED = "title,medium,the same title,Größe,'=1+1,http://a/2,http://b/8"
 
 
 @pytest.mark.parametrize(
@@ -154,20 +158,21 @@ NEW = NewRow(EntityRef("Bug", "2"), EntityRef("Issue", "8"), "title", "medium")
     [
         (
             "source_kind,source_id,target_kind,target_id\nBug,1,Issue,7\n",
-            "source_kind,source_id,target_kind,target_id,found_by,sure\nBug,1,Issue,7\nBug,2,Issue,8,title,medium\n",
+            f"source_kind,source_id,target_kind,target_id,{NOTES}\nBug,1,Issue,7\nBug,2,Issue,8,{NOTED}\n",
         ),
         (
             '\ufeffsource_kind;source_id;target_kind;target_id;Note\r\nBug;1;Issue;7;"see\r\nbelow"\r\n\r\n',
             (
-                '\ufeffsource_kind;source_id;target_kind;target_id;Note;found_by;sure\r\nBug;1;Issue;7;"see\r\nbelow"\r\n'
-                "\r\nBug;2;Issue;8;;title;medium\r\n"
+                f"\ufeffsource_kind;source_id;target_kind;target_id;Note;{NOTES.replace(',', ';')}\r\n"
+                f'Bug;1;Issue;7;"see\r\nbelow"\r\n\r\nBug;2;Issue;8;;{NOTED.replace(",", ";")}\r\n'
             ),
         ),
         (
             'sure,target_id,source_id , Source_Kind,target_kind,found_by\n,7,1, Bug ,Issue,"me"',
             (
-                'sure,target_id,source_id , Source_Kind,target_kind,found_by\n,7,1, Bug ,Issue,"me"\n'
-                "medium,8,2,Bug,Issue,title\n"
+                f"sure,target_id,source_id , Source_Kind,target_kind,found_by,{REST}\n"
+                ',7,1, Bug ,Issue,"me"\n'
+                f"medium,8,2,Bug,Issue,title,{NOTED.removeprefix('title,medium,')}\n"
             ),
         ),
     ],
@@ -189,7 +194,9 @@ def test_a_mapping_file_is_made_where_there_is_none(tmp_path, before):
         path.write_bytes(before.encode())
     assert read_mapping(path, may_be_missing=True) == {}
     assert add_rows(path, [NEW]) == 1
-    assert path.read_text() == "source_kind,source_id,target_kind,target_id,found_by,sure\nBug,2,Issue,8,title,medium\n"
+    header = f"\ufeffsource_kind,source_id,target_kind,target_id,{NOTES}"
+    assert path.read_text(encoding="utf-8") == f"{header}\nBug,2,Issue,8,{NOTED}\n", "a spreadsheet knows it is UTF-8"
+    assert read_mapping(path) == {NEW.source: (NEW.target,)}
 
 
 def test_nothing_to_add_leaves_the_file_alone(tmp_path):

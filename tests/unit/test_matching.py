@@ -33,6 +33,32 @@ def test_equal_titles_match_whatever_their_case_width_and_white_space():
     assert normalised("Ⅻ ﬁle\u3000") == normalised("xii FILE")
 
 
+def test_exactly_equal_titles_of_one_kind_are_sure():
+    """As spelled: a letter in another case, or another kind, leaves a doubt, and the words say which."""
+    targets = [entity("bug", 7, " Login  page"), entity("Bug", 8, "LOGOUT"), entity("Issue", 9, "Search")]
+    sources = [entity("Bug", 1, "Login page"), entity("Bug", 2, "Logout"), entity("Bug", 3, "Search")]
+    found = matched(["title"], sources, targets)
+    assert {source: (one.sure, one.why) for source, one in found.items()} == {
+        "Bug 1": ("high", "the same title"),
+        "Bug 2": ("medium", "the same title, the title is spelled differently"),
+        "Bug 3": ("medium", "the same title, but Issue is another kind"),
+    }
+
+
+def test_every_match_says_in_words_why():
+    targets = [
+        entity("Issue", 1, "a"), entity("Issue", 7, "[TP-2] b"),
+        Entity(EntityRef("Issue", "8"), "c", "", '{"OldId": 3}'),
+    ]  # fmt: skip
+    sources = [entity("Issue", 1, "x"), entity("Issue", 2, "y"), entity("Issue", 3, "z")]
+    found = matched(["custom:OldId", r"title:TP-(\d+)", "id"], sources, targets)
+    assert [one.why for one in found.values()] == [
+        "the same id",
+        "its title holds the old id",
+        "its field OldId holds the old id",
+    ]
+
+
 def test_an_empty_title_matches_nothing():
     found = matched(["title"], [entity("Bug", 1, " ")], [entity("Issue", 7, "")])
     assert rows(found) == {}

@@ -196,7 +196,8 @@ def test_a_page_is_written_while_its_rows_are_read():
 async def test_the_table_has_a_row_per_file_and_runs_nothing_in_a_spreadsheet(moved, tmp_path):
     source, _, root = moved
     write(root, tmp_path / "report.csv")
-    with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
+    assert (tmp_path / "report.csv").read_bytes().startswith("\ufeffkind,".encode()), "a spreadsheet knows it is UTF-8"
+    with (tmp_path / "report.csv").open(encoding="utf-8-sig", newline="") as file:
         found = list(csv.DictReader(file))
     assert len(found) == len(source.files) + 1
     assert "'=HYPERLINK(1)" in {row["name"] for row in found}
@@ -323,7 +324,7 @@ async def test_the_program_reports_during_a_run_with_addresses_of_both_trackers(
     async with TargetprocessSandbox(world) as source, TeamPulseSandbox(empty) as target:
         config = config_of(tmp_path, source, target)
         assert (await run("migrate", config)).code == 0
-        checked = await run("--json", "load", config, "--verify", "content")
+        checked = await run("--json", "load", config, "--verify-content")
         assert checked.code == 0
         content = checked.document["content"]
         assert content["checked"] == content["same"] == checked.document["uploads"]["planned"] > 0

@@ -3,7 +3,8 @@
 Everything is built under another name and renamed to DEST when it is complete. So what a kill leaves behind is never
 mistaken for an export; the next export of this archive to the same place removes it.
 
-Only files that are `stored` are exported, as by a load; files `gone` from the source only on request.
+Only files that are `stored` are exported, as by a load; files `gone` from the source only on request. Of these, a
+selection may take some.
 
 Beware: a hard link is the archive's own file, so files are copied unless links were requested.
 """
@@ -16,32 +17,24 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from typing_extensions import override
 
-from migrator.filenames import (
-    MAX_FOLDER_CHARACTERS,
-    MAX_KIND_CHARACTERS,
-    MAX_PATH_CHARACTERS,
-    UNSAFE_IN_A_BAG,
-    fold,
-    legal,
-    length_on_windows,
-    readable,
-    unique,
-)
-from migrator.model import Blob, EntityRef, RunStatus
-from migrator.pipeline.export.copies import BlobDamagedError, can_clone
+from migrator.filenames import UNSAFE_IN_A_BAG, readable
+from migrator.model import EntityRef, RunStatus
+from migrator.pipeline.export.copies import BlobDamagedError, can_clone, copy_blob, name_new_file
 from migrator.pipeline.export.destination import Destination
-from migrator.pipeline.export.formats import FORMATS, INDEX, ExportItem
+from migrator.pipeline.export.formats import FORMATS, ExportItem
+from migrator.pipeline.export.paths import items_with_paths
+from migrator.pipeline.export.selecting import SelectedFiles
 from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.stop import StopRequestedError
 from migrator.pipeline.summary import ExportSummary, Failure, Problem
 from migrator.progress import Progress, Silent
+from migrator.selection import EVERYTHING, Selection
 from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_errors
 
-__all__ = ["ExportSettings", "export"]
+__all__ = ["BlobDamagedError", "ExportSettings", "copy_blob", "export", "name_new_file"]
 
 FILES_PER_CALL = 64
 """Files placed by one call on the executor."""
@@ -52,13 +45,14 @@ class ExportSettings:
     """The settings of an export. `shape` is tree, bagit or zip.
 
     `links`: hard links into the archive instead of copies, where possible. `gone` includes files that the source no
-    longer has.
+    longer has. `selection` names the files that are wanted.
     """
 
     destination: Path
     shape: str = "tree"
     links: bool = False
     gone: bool = False
+    selection: Selection = EVERYTHING
 
 
 async def export(
@@ -69,13 +63,18 @@ async def export(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> ExportSummary:
-    """One run; the caller holds the archive. `ConfigError` if the destination is in use.
+    """One run; the caller holds the archive. `ConfigError` if the destination is in use, or if nothing is selected.
 
     If a blob is damaged or missing, everything else is exported, and the status is `damaged`.
     """
     destination = Destination(archive.root, settings.destination, file=settings.shape == "zip")
+    _selected(catalog, settings).require_any()
     async with run_context(catalog, "export", mends_journal=False) as context:
         return await context.execute(_Export(archive, settings, destination, context, progress or Silent()), stop)
+
+
+def _selected(catalog: Catalog, settings: ExportSettings) -> SelectedFiles:
+    return SelectedFiles(catalog, settings.selection, gone=settings.gone)
 
 
 class _Export(Job[ExportSummary]):
@@ -90,6 +89,7 @@ class _Export(Job[ExportSummary]):
         progress: Progress,
     ) -> None:
         self._archive, self._settings, self._destination = archive, settings, destination
+        self._selected = _selected(context.catalog, settings)
         self._catalog, self._executor, self._stop = context.catalog, context.executor, context.stop
         self._progress, self._loop = progress, asyncio.get_running_loop()
         self._format = FORMATS[settings.shape](destination.partial, self._on_bytes, links=settings.links)
@@ -103,7 +103,7 @@ class _Export(Job[ExportSummary]):
         call = self._executor.call
         with disk_errors(str(self._destination.path)), suppress(StopRequestedError):
             await call(self._begin)
-            self._progress.known(*await call(self._catalog.exports.size, gone=self._settings.gone))
+            self._progress.known(*await call(self._selected.totals))
             self._progress.all_known()
             items = await call(self._items)
             while batch := await call(lambda: list(islice(items, FILES_PER_CALL))):
@@ -149,14 +149,14 @@ class _Export(Job[ExportSummary]):
         folder, settings = self._destination.partial.parent, self._settings
         linked = settings.links and folder.stat().st_dev == self._archive.root.stat().st_dev
         if settings.shape != "zip" and not linked and not self._clones():
-            FreeSpace(folder).require(self._catalog.exports.size(gone=settings.gone)[1])
+            FreeSpace(folder).require(self._selected.totals()[1])
 
     def _clones(self) -> bool:
         return can_clone(self._archive.root / README, self._destination.partial)
 
     def _items(self) -> Iterator[ExportItem]:
         avoid = UNSAFE_IN_A_BAG if self._settings.shape == "bagit" else ""
-        return items_with_paths(self._catalog.exports.files(gone=self._settings.gone), avoid)
+        return items_with_paths(self._selected.rows(), avoid)
 
     def _place(self, items: list[ExportItem]) -> int:
         """Place files; returns how many of them could not be."""
@@ -187,40 +187,3 @@ class _Export(Job[ExportSummary]):
         with suppress(OSError):
             self._format.discard()
             self._destination.sweep()
-
-
-def items_with_paths(rows: Iterator[dict[str, Any]], avoid: str = "") -> Iterator[ExportItem]:
-    """Each row (ordered by kind and entity) with its path in the tree, different from all others on any file system.
-
-    `avoid`: characters that must not be in a path although they are legal.
-    """
-    kinds, folders, names = {fold(INDEX)}, set[str](), set[str]()
-    kind = folder = ""
-    last_kind: str | None = None
-    last_entity: str | None = None
-    for row in rows:
-        if row["kind"] != last_kind:
-            last_kind, last_entity, folders = row["kind"], None, set()
-            kind = unique(
-                legal(row["kind"], MAX_KIND_CHARACTERS, avoid=avoid), kinds, MAX_KIND_CHARACTERS, extension=False
-            )
-        if row["entity_id"] != last_entity:
-            last_entity, names = row["entity_id"], set()
-            title = f"{row['entity_id']} {row['title']}".strip()
-            folder = unique(
-                legal(title, MAX_FOLDER_CHARACTERS, "no entity", avoid=avoid),
-                folders,
-                MAX_FOLDER_CHARACTERS,
-                extension=False,
-            )
-        room = MAX_PATH_CHARACTERS - length_on_windows(kind) - length_on_windows(folder) - 2
-        name = unique(legal(row["name"], room, avoid=avoid), names, room)
-        yield ExportItem(
-            f"{kind}/{folder}/{name}",
-            row["kind"],
-            row["entity_id"],
-            row["attachment_id"],
-            row["name"],
-            Blob(row["sha256"], row["size"]),
-            row["created_at"],
-        )

@@ -74,6 +74,22 @@ def copy_blob(wanted: Blob, blob: Path, path: Path, on_bytes: OnBytes, created_a
         raise damaged(blob)
 
 
+def name_new_file(partial: Path, path: Path) -> None:
+    """Name a complete file by a hard link, which fails if the name is in use (`FileExistsError`).
+
+    Where there are no links, only a look beforehand prevents that a file is replaced.
+    """
+    try:
+        path.hardlink_to(partial)
+    except FileExistsError:
+        raise
+    except OSError:
+        if path.exists():
+            raise
+        partial.rename(path)
+    partial.unlink(missing_ok=True)
+
+
 def damaged(blob: Path) -> BlobDamagedError:
     """The error for a blob that is not sound."""
     return BlobDamagedError("damaged" if os.path.lexists(blob) else "missing")
@@ -122,9 +138,22 @@ def _copied(file: io.FileIO, out: io.FileIO) -> Iterator[bytes]:
 def _date(out: io.FileIO, created_at: str) -> None:
     """Give the file the date of the attachment, if the file system can store it."""
     with suppress(ValueError, OverflowError, OSError):
-        date = datetime.fromisoformat(created_at)
-        at = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+        at = moment_of(created_at)
         os.utime(out.fileno(), (at, at))
+
+
+def moment_of(created_at: str) -> float:
+    """An attachment's date (ISO 8601, UTC if it has no offset) as Unix time; `ValueError` if it is none."""
+    date = datetime.fromisoformat(created_at)
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+
+
+def plain_date(created_at: str) -> str:
+    """The date and time of day that an attachment's date shows, as spreadsheets read them; any other text unchanged."""
+    try:
+        return datetime.fromisoformat(created_at).replace(tzinfo=None).isoformat(" ", "seconds")
+    except ValueError:
+        return created_at
 
 
 def _opened(blob: Path) -> io.FileIO:

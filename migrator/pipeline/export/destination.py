@@ -9,6 +9,7 @@ from pathlib import Path
 
 from migrator.errors import ConfigError
 from migrator.filenames import readable
+from migrator.pipeline.export.copies import name_new_file
 from migrator.pipeline.export.formats import INDEX
 from migrator.store import sync_filesystem
 
@@ -46,7 +47,7 @@ class Destination:
         """Make the export safe on disk, then give it its name. It never replaces anything but an empty folder."""
         sync_filesystem(self.partial.parent)
         if self._file:
-            self._name_file()
+            name_new_file(self.partial, self.path)
         elif self._inside:
             for entry in sorted(self.partial.iterdir(), key=lambda entry: entry.name in {INDEX, "bagit.txt"}):
                 entry.rename(self.path / entry.name)
@@ -54,17 +55,3 @@ class Destination:
         else:
             self.partial.rename(self.path)
         sync_filesystem(self.path.parent)
-
-    def _name_file(self) -> None:
-        """Name the file by a hard link, which fails if the name is in use. Without links, only a look beforehand
-        prevents that a file is replaced.
-        """
-        try:
-            self.path.hardlink_to(self.partial)
-        except FileExistsError:
-            raise
-        except OSError:
-            if self.path.exists():
-                raise
-            self.partial.rename(self.path)
-        self.partial.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """The formats of an export: a tree, a bag (BagIt, RFC 8493) and a ZIP file. All of them block; they run in a thread.
 
-All three contain the same tree with the same `index.csv`; a bag has it under `data/`.
+All three contain the same tree with the same `index.csv`; a bag has it under `data/`. Files have the dates of their
+attachments in all of them, hard links aside.
 
 Beware: a blob is trusted only after it was hashed. For a link or a ZIP entry it is hashed beforehand; a copy is hashed
 while it is written, and deleted if it is wrong.
@@ -12,6 +13,7 @@ import csv
 import hashlib
 import io
 import os
+import struct
 import zipfile
 import zlib
 from abc import abstractmethod
@@ -25,11 +27,23 @@ from typing_extensions import override
 
 from migrator.filenames import on_disk
 from migrator.model import Blob
-from migrator.pipeline.export.copies import HashedBlobs, OnBytes, chunks, copy_blob, damaged
+from migrator.pipeline.export.copies import (
+    HashedBlobs,
+    OnBytes,
+    chunks,
+    copy_blob,
+    damaged,
+    moment_of,
+    plain_date,
+)
+from migrator.printable import BYTE_ORDER_MARK, spreadsheet_cell
 from migrator.store import OWNER_ONLY
 
 INDEX = "index.csv"
 COLUMNS = ("path", "kind", "entity_id", "attachment_id", "name", "size", "sha256")
+"""The columns of the index on which programs rely, in this order."""
+FOR_PEOPLE = ("title", "author", "date", "description", "address")
+"""The columns behind them."""
 SAMPLE_BYTES = 64 * 1024
 """Bytes of a file that decide whether deflating it is worth the time."""
 
@@ -45,6 +59,10 @@ class ExportItem:
     name: str
     blob: Blob
     created_at: str = ""
+    title: str = ""
+    author: str = ""
+    description: str = ""
+    address: str = ""
 
 
 class ExportFormat(Protocol):
@@ -71,17 +89,19 @@ F = TypeVar("F", bound=TextIO)
 
 
 class _Index(Generic[F]):
-    """`index.csv`, written row by row."""
+    """`index.csv`, written row by row. A spreadsheet runs nothing in it; paths are safe as they are."""
 
     def __init__(self, file: F) -> None:
         self.file, self._rows = file, csv.writer(file)
-        self._rows.writerow(COLUMNS)
+        file.write(BYTE_ORDER_MARK)
+        self._rows.writerow([*COLUMNS, *FOR_PEOPLE])
 
     def add(self, item: ExportItem) -> None:
-        blob = item.blob
-        self._rows.writerow(
-            [item.path, item.kind, item.entity_id, item.attachment_id, item.name, blob.size, blob.sha256]
-        )
+        blob, date = item.blob, plain_date(item.created_at)
+        names = [item.kind, item.entity_id, item.attachment_id, item.name]
+        others = [item.title, item.author, date, item.description, item.address]
+        cells = [*map(spreadsheet_cell, names), blob.size, blob.sha256, *map(spreadsheet_cell, others)]
+        self._rows.writerow([item.path, *cells])
 
 
 class Tree(ExportFormat):
@@ -243,6 +263,7 @@ FORMATS: dict[str, type[Tree | Bag | Zip]] = {"tree": Tree, "bagit": Bag, "zip":
 
 def _entry(path: str, created_at: str, sample: bytes, size: int) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(path, _date(created_at))
+    entry.extra = _unix_time(created_at)
     entry.external_attr = 0o100600 << 16
     entry.file_size = size
     shrinks = len(zlib.compress(sample, 1)) < 0.9 * len(sample)
@@ -257,6 +278,13 @@ def _date(created_at: str) -> tuple[int, int, int, int, int, int]:
         if 1980 <= date.year <= 2107:
             return date.year, date.month, date.day, date.hour, date.minute, date.second
     return 1980, 1, 1, 0, 0, 0
+
+
+def _unix_time(created_at: str) -> bytes:
+    """The exact moment, as an extended timestamp: the date of an entry has no time zone. Empty if there is no date."""
+    with suppress(ValueError, OverflowError, struct.error):
+        return struct.pack("<HHBl", 0x5455, 5, 1, int(moment_of(created_at)))
+    return b""
 
 
 def _text_file(path: Path) -> io.TextIOWrapper:

@@ -61,7 +61,7 @@ async def load(
     no row of the mapping names anything in the archive.
     """
     leftovers = Leftovers(catalog, settings)
-    async with run_context(catalog, "load", leftovers.require_matches) as context:
+    async with run_context(catalog, settings.run_name, leftovers.require_matches) as context:
         job = _load_job(target, archive, settings, context, leftovers, progress or Silent())
         summary = await context.execute(job, stop)
         return await context.executor.call(leftovers.complete, summary)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from migrator.mapping import Mapping, NewRow, Rows
+from migrator.pipeline.run import DRY_RUN
 from migrator.selection import EVERYTHING, Selection
 
 
@@ -47,6 +48,11 @@ class LoadSettings:
     def command(self) -> str:
         """What messages call the next run."""
         return "restore" if self.restores else "load"
+
+    @property
+    def run_name(self) -> str:
+        """The name of its run in the catalog: a rehearsal has one of its own."""
+        return f"{self.command}{DRY_RUN}" if self.dry_run else self.command
 
     @property
     def creates(self) -> bool:

@@ -25,7 +25,7 @@ from migrator.pipeline.report.data import (
 from migrator.pipeline.report.history import History, history_of
 from migrator.pipeline.report.html import write_page
 from migrator.pipeline.summary import ReportSummary
-from migrator.printable import spreadsheet_cell
+from migrator.printable import BYTE_ORDER_MARK, spreadsheet_cell
 from migrator.store import Catalog, disk_errors
 from migrator.whole_file import whole_file
 
@@ -86,6 +86,7 @@ def write_csv(
 ) -> None:
     """Write a row for each attachment and target entity."""
     rows = csv.writer(file)
+    file.write(BYTE_ORDER_MARK)
     rows.writerow([*_ENTITY_COLUMNS, *_FILE_COLUMNS, *_UPLOAD_COLUMNS, "differs"])
     for entity in entities:
         for file_report in entity.files:

@@ -21,6 +21,7 @@ from migrator.pipeline.summary.base import (
 from migrator.pipeline.summary.check import Check, CheckedSide, CheckSummary
 from migrator.pipeline.summary.combined import DemoStep, DemoSummary, MigrateSummary
 from migrator.pipeline.summary.export import ExportSummary, ReportSummary
+from migrator.pipeline.summary.find import FindSummary, FoundFile, GetSummary
 from migrator.pipeline.summary.load import (
     AlteredUpload,
     ChangedRow,
@@ -37,7 +38,7 @@ from migrator.pipeline.summary.load import (
     UnmatchedRow,
     UploadCounts,
 )
-from migrator.pipeline.summary.map import MapCounts, MapSummary, OpenEntity
+from migrator.pipeline.summary.map import MapCounts, MapSummary, OpenEntity, ProposedRow
 from migrator.pipeline.summary.nightly import NightlySummary, NightResult, Notified, StepError
 from migrator.pipeline.summary.snapshots import DiffSummary, FileChange, SnapshotRow, SnapshotsSummary
 from migrator.pipeline.summary.start import CompletionSummary, InitSummary
@@ -69,6 +70,9 @@ __all__ = [
     "ExportSummary",
     "Failure",
     "FileChange",
+    "FindSummary",
+    "FoundFile",
+    "GetSummary",
     "Health",
     "InitSummary",
     "ItemsSummary",
@@ -82,6 +86,7 @@ __all__ = [
     "Notified",
     "OpenEntity",
     "Problem",
+    "ProposedRow",
     "PruneSummary",
     "RebuildSummary",
     "ReportSummary",

@@ -24,6 +24,23 @@ class MapCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class ProposedRow:
+    """A new row of the mapping: both entities, and why they belong together."""
+
+    kind: str
+    entity: str
+    title: str
+    url: str
+    target_kind: str
+    target_id: str
+    target_title: str
+    target_url: str
+    found_by: str
+    sure: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class OpenEntity:
     """An entity with files and without a row: no rule matched it, or rules matched several `candidates`."""
 
@@ -45,11 +62,13 @@ class MapSummary(RunSummary):
     command = "map"
     last = ("seconds", "mapping", "open")
 
+    dry_run: bool | None = field(default=None, metadata=OPTIONAL)
     entities: int = 0
     targets: int = 0
     rows: MapCounts = field(default_factory=MapCounts)
     found_by: dict[str, int] = field(default_factory=dict)
     sure: dict[str, int] = field(default_factory=dict)
+    proposals: tuple[ProposedRow, ...] = ()
     ambiguous: tuple[OpenEntity, ...] = ()
     unmatched: tuple[OpenEntity, ...] = ()
     mapping: str | None = field(default=None, metadata=OPTIONAL)
@@ -57,9 +76,9 @@ class MapSummary(RunSummary):
 
     @override
     def as_record(self) -> dict[str, Any]:
-        """Without the two lists, which may be as long as the archive; without counts if nothing was matched."""
+        """Without the lists, which may be as long as the archive; without counts if nothing was matched."""
         document = self.as_json()
-        keys = document.keys() - {"ambiguous", "unmatched"}
+        keys = document.keys() - {"proposals", "ambiguous", "unmatched"}
         if self.status is not RunStatus.COMPLETE:
             keys = {"command", "run", "status", "seconds"}
         return {key: value for key, value in document.items() if key in keys}

@@ -2,8 +2,8 @@
 
 It has a part for each subject, on one shared `CatalogDatabase`: jobs write `catalog.crawl`, `catalog.unchanged`,
 `catalog.rechecks` and `catalog.uploads` as they go; `runs`, `settings`, `entities`, `files` and `blobs` answer
-questions; `summaries` and `exports` read for output; `snapshots` and `pruning` keep and forget what the source held;
-`accepted` has the failures that a person accepts.
+questions; `summaries` and `exports` read for output; `searching` finds files by words; `snapshots` and `pruning` keep
+and forget what the source held; `accepted` has the failures that a person accepts.
 
 Every method is one transaction, so a kill between two calls leaves a state that the next run understands. The caller
 chooses the order: bytes before rows, rows before the checkpoint.
@@ -29,6 +29,7 @@ from migrator.store.catalog.pruning import Pruning
 from migrator.store.catalog.rechecks import Rechecks
 from migrator.store.catalog.restoring import Restoring
 from migrator.store.catalog.runs import Runs
+from migrator.store.catalog.searching import Searching
 from migrator.store.catalog.settings import Settings
 from migrator.store.catalog.snapshots import Snapshots
 from migrator.store.catalog.summaries import Summaries
@@ -62,6 +63,7 @@ class Catalog:
         self.blobs = Blobs(database)
         self.summaries = Summaries(database)
         self.exports = Exports(database)
+        self.searching = Searching(database)
 
     @property
     def read_only(self) -> bool:

@@ -1,9 +1,9 @@
 """A private copy of a catalog, made ready for searching and for queries that somebody writes.
 
 The copy is taken in one step, so that it shows one moment, a running backup hardly notices, and nothing is held
-afterwards. Two tables are added, each with an index of words: `browse_files` and `browse_entities` have a row for the
-present and for each earlier state. A snapshot is the rows whose `from_run` and `until_run` span its run; what the
-archive has now is those that span `PRESENT`.
+afterwards. Two tables are added: `browse_files` and `browse_entities` have a row for the present and for each earlier
+state. A snapshot is the rows whose `from_run` and `until_run` span its run; what the archive has now is those that span
+`PRESENT`. Their column `search` is what `searching` looks at, with an index of trigrams beside each.
 
 Beware: a reader of a catalog in WAL mode leaves files beside it. So while there is no log, the catalog is opened as
 immutable, and copied again if a run has changed it meanwhile.
@@ -20,6 +20,7 @@ from sqlite_utils import Database
 from migrator.errors import ConfigError
 from migrator.store import disk
 from migrator.store.catalog.database import is_archive, opened, opened_to_read, sqlite_errors
+from migrator.store.catalog.searching import folded
 from migrator.store.layout import CATALOG
 from migrator.store.schema import has_table, migrations
 
@@ -35,30 +36,32 @@ _SINCE = f"coalesce(changed_run, {PRESENT})"
 _TABLES = f"""
 CREATE TABLE browse_entities (
     id INTEGER PRIMARY KEY, kind TEXT, entity_id TEXT, title TEXT, url TEXT, error TEXT,
-    from_run INTEGER, until_run INTEGER
+    from_run INTEGER, until_run INTEGER, search TEXT
 );
 INSERT INTO browse_entities (kind, entity_id, title, url, error, from_run, until_run)
 SELECT kind, entity_id, title, url, coalesce(error, note), {_SINCE}, {PRESENT} FROM entities
 UNION ALL SELECT kind, entity_id, title, url, NULL, changed_run, until_run FROM past_entities
 ORDER BY kind, entity_id;
+UPDATE browse_entities SET search = folded(title || char(10) || kind || ':' || entity_id);
 CREATE INDEX browse_entities_by_id ON browse_entities (kind, entity_id);
 CREATE TABLE browse_files (
     id INTEGER PRIMARY KEY, attachment_id TEXT, kind TEXT, entity_id TEXT, name TEXT, size INTEGER, media_type TEXT,
     description TEXT, created_at TEXT, created_by TEXT, sha256 TEXT, status TEXT, error TEXT, warning TEXT,
-    from_run INTEGER, until_run INTEGER
+    from_run INTEGER, until_run INTEGER, search TEXT
 );
 INSERT INTO browse_files ({_STATE}, status, error, warning, from_run, until_run)
 SELECT {_STATE}, status, error, warning, {_SINCE}, {PRESENT} FROM attachments
 UNION ALL SELECT {_STATE}, 'stored', NULL, NULL, changed_run, until_run FROM past_attachments
 ORDER BY kind, entity_id, name;
+UPDATE browse_files SET search = folded(name || char(10) || description);
 CREATE INDEX browse_files_by_id ON browse_files (attachment_id);
 CREATE INDEX browse_files_by_owner ON browse_files (kind, entity_id);
 CREATE VIRTUAL TABLE browse_entities_words USING fts5 (
-    title, entity_id, content='browse_entities', content_rowid='id', tokenize='unicode61 remove_diacritics 2'
+    search, content='browse_entities', content_rowid='id', tokenize='trigram'
 );
 INSERT INTO browse_entities_words (browse_entities_words) VALUES ('rebuild');
 CREATE VIRTUAL TABLE browse_files_words USING fts5 (
-    name, description, content='browse_files', content_rowid='id', tokenize='unicode61 remove_diacritics 2'
+    search, content='browse_files', content_rowid='id', tokenize='trigram'
 );
 INSERT INTO browse_files_words (browse_files_words) VALUES ('rebuild');
 """
@@ -93,6 +96,7 @@ def add_search(folder: Path) -> None:
         db.execute("PRAGMA journal_mode=OFF").close()
         db.execute("PRAGMA synchronous=OFF")
         migrations.apply(db)
+        db.conn.create_function("folded", 1, folded, deterministic=True)
         db.conn.executescript(_TABLES)
 
 

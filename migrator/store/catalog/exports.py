@@ -17,7 +17,8 @@ from migrator.store.catalog.rows import COLUMNS, COLUMNS_OF_A, attachment_from
 from migrator.store.schema import columns_of
 
 _FILES = """
-SELECT a.kind, a.entity_id, coalesce(e.title, '') AS title, a.attachment_id, a.name, a.created_at, b.sha256, b.size
+SELECT a.kind, a.entity_id, coalesce(e.title, '') AS title, coalesce(e.url, '') AS url, a.attachment_id, a.name,
+    a.description, a.created_at, a.created_by, b.sha256, b.size
 FROM attachments a JOIN blobs b USING (sha256) LEFT JOIN entities e USING (kind, entity_id)
 WHERE a.status = 'stored' OR (? AND a.status = 'gone')
 ORDER BY a.kind, a.entity_id, a.attachment_id

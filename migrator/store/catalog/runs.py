@@ -126,9 +126,11 @@ class Runs(CatalogPart):
         return str(row[0]) if row else ""
 
     def is_load(self, run: int) -> bool:
-        """Whether this is the id of a load."""
-        row = self._db.execute("SELECT 1 FROM runs WHERE run_id = ? AND command = 'load'", [run]).fetchone()
-        return row is not None
+        """Whether this is the id of a load. A dry run is none; earlier versions recorded it under the same name."""
+        row = self._db.execute(
+            "SELECT json_extract(summary, '$.dry_run') FROM runs WHERE run_id = ? AND command = 'load'", [run]
+        ).fetchone()
+        return row is not None and row[0] is None
 
     def latest(self, limit: int = 20) -> list[dict[str, Any]]:
         """The latest runs, newest first, with their summaries."""

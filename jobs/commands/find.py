@@ -1,0 +1,29 @@
+"""`migrator find ARCHIVE TEXT...`."""
+
+from __future__ import annotations
+
+import click
+
+from migrator.jobs.options import archive_argument, at_option
+from migrator.jobs.output import Output
+from migrator.pipeline.summary import FindSummary
+
+
+@click.command("find")
+@archive_argument
+@click.argument("texts", metavar="TEXT...", nargs=-1, required=True)
+@at_option
+@click.pass_obj
+def command(_: Output, /, *, archive: Place, texts: tuple[str, ...], at: str) -> FindSummary:
+    """Look files up by a part of their name, description or title of their entity, or by an id.
+
+    Case and accents don't matter, and * and ? stand for any characters. Of several TEXTs all have to occur; quote one
+    that has spaces. An id, of an entity (also KIND:ID) or an attachment, has to be given as a whole.
+
+    Reads only, also while a run is under way. `migrator get` takes a file out.
+    """
+    from migrator.jobs.runtime import read_archive
+    from migrator.pipeline.find import find
+
+    with read_archive(archive, at) as catalog:
+        return find(catalog, texts)
