@@ -10,15 +10,15 @@ from migrator.jobs.lists import counted, print_failures, print_general_failures,
 from migrator.pipeline.summary import AcceptSummary, StatusSummary
 from migrator.units import human_size
 
-_VERDICTS = {"fine": "green", "warning": "yellow", "bad": "red"}
-"""Colours of the verdicts on a backup's health."""
+VERDICT_COLOURS = {"fine": "green", "warning": "yellow", "bad": "red"}
+"""Colours of the verdicts on a backup's health, and of a report."""
 
 
 def print_status(out: Console, summary: StatusSummary) -> None:
     """The answer first, then what is damaged, what there is, the runs, and what failed."""
     totals = summary.totals
     if health := summary.health:
-        out.print(shown(health.answer, _VERDICTS[health.verdict]))
+        out.print(shown(health.answer, VERDICT_COLOURS[health.verdict]))
     if summary.problems:
         out.print(Text(f"damaged: {counted(len(summary.problems), 'problem')}", "red"))
         print_problems(out, summary.problems)

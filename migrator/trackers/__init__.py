@@ -35,7 +35,8 @@ class Adapter:
     a frozen dataclass with a default for each field: [source.options] and [target.options]. `capabilities` are those
     that hold with any options; source and target add what depends on options. `listing` lists the entities of a target
     to which files can be added, where `source` would read more than those. `url_of` gives the address at which people
-    fetch an attachment, from the tracker's base URL; empty if unknown.
+    fetch an attachment, from the tracker's base URL; empty if unknown. `title` is the tracker's name for people;
+    by default the name in the configuration, with a capital.
     """
 
     source: Callable[[HttpClient, Any], Source]
@@ -46,6 +47,7 @@ class Adapter:
     capabilities: Capabilities
     url_of: Callable[[str, Attachment], str] = lambda _base, _attachment: ""
     listing: Callable[[HttpClient, Any], Source] | None = None
+    title: str = ""
 
 
 def adapter(name: str) -> Adapter:

@@ -62,4 +62,5 @@ ADAPTER = Adapter(
     signer=signer,
     capabilities=CAPABILITIES,
     url_of=attachment_url,
+    title="Squash TM",
 )

@@ -47,4 +47,5 @@ ADAPTER = Adapter(
     signer=signer,
     capabilities=CAPABILITIES,
     url_of=attachment_url,
+    title="TeamPulse",
 )
