@@ -67,7 +67,7 @@ async def _with_signals(job: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
         end.daemon = True
         end.start()
         loop.call_later(STOP_SECONDS, task.cancel)
-        tell("stopping; what is in flight is finished first (once more to stop at once)", "warning", "migrator: ")
+        tell("stopping after the current transfers (press Ctrl-C again to quit now)", "warning", "migrator: ")
 
     for number in active_signals():
         loop.add_signal_handler(number, stopped, number)
@@ -152,7 +152,7 @@ def read_archive(root: Path, at: str = "") -> Iterator[Catalog]:
 def held_folder(root: Path, command: str, *, create: bool = False, reads: bool = False) -> Iterator[Archive]:
     """The locked archive without its catalog, for callers that inspect or create the catalog first."""
     if not create and not is_archive(root) and not (root / JOURNAL).is_file():
-        raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
+        raise ConfigError(f"{root} is not an archive (no {CATALOG} in it)")
     if reads and not os.access(root, os.W_OK):
         with ArchiveLock(root, command, reads=True):
             yield Archive(root)

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from migrator.jobs.lists import counted, print_failures, print_general_failures, print_problems, shown
-from migrator.pipeline.summary import AcceptSummary, StatusSummary
+from migrator.pipeline.summary import AcceptSummary, StatusSummary, in_words
 from migrator.units import human_size
 
 VERDICT_COLOURS = {"fine": "green", "warning": "yellow", "bad": "red"}
@@ -28,10 +28,11 @@ def print_status(out: Console, summary: StatusSummary) -> None:
     if holder := summary.at_work:
         process = f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
         out.print(shown(f"`{holder['command']}` is at work ({process})"))
-    by_status = {"attachments": totals.attachments, "uploads": totals.uploads}
+    uploads = {f"uploads to {target}": statuses for target, statuses in (totals.targets or {}).items()}
+    by_status = {"attachments": totals.attachments} | (uploads or {"uploads": totals.uploads})
     for name, statuses in (by_status | ({"restored": totals.restored} if totals.restored else {})).items():
-        counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
-        out.print(f"{name}: {counts or 'none'}")
+        counts = ", ".join(f"{count} {in_words(status)}" for status, count in statuses.items())
+        out.print(shown(f"{name}: {counts or 'none'}"))
     if totals.altered:
         out.print(f"{totals.altered} uploads were altered by the target; the report says how")
     if totals.crawl_under_way:

@@ -24,7 +24,8 @@ def command(output: Output, /, *, config: Path) -> MapSummary:
     """Propose the mapping: add a row for each entity of the archive that the rules find at the target.
 
     The rules are those of [mapping] match, the most trusted first: title, id, title:PATTERN, custom:FIELD and
-    custom:FIELD:PATTERN. In each new row, found_by and sure say how it was found; review those that are not high.
+    custom:FIELD:PATTERN. The columns found_by and sure say how each row was matched and how
+    certain that is; review those that are not high.
     Existing rows stay as they are, byte for byte, and no target entity gets two sources.
 
     Entities that have files but no row are listed: some on the terminal, all with --json, and all in a file beside the

@@ -73,14 +73,14 @@ def parse_rule(written: str) -> Rule:
         if field.strip():
             id_in = _pattern(pattern) if colon else str.strip
             return Rule(written, CONFIDENCE["custom:"], _id, lambda entity: id_in(field_of(entity.raw, field)))
-    raise ValueError(f'{written!r} is not a rule; known are "title", "id", "title:PATTERN", "custom:FIELD"')
+    raise ValueError(f'unknown rule {written!r}; choose from "title", "id", "title:PATTERN", "custom:FIELD"')
 
 
 def _pattern(written: str) -> Callable[[str], str]:
     try:
         pattern = re.compile(written)
     except re.error as error:
-        raise ValueError(f"the pattern {written!r} is not one: {error}") from None
+        raise ValueError(f"the pattern {written!r} is not a valid regular expression: {error}") from None
 
     def id_in(text: str) -> str:
         match = pattern.search(text)

@@ -128,7 +128,7 @@ class ArchiveLock:
         holder, name = self._holder(), "another run"
         if holder:
             name = "`{command}` (process {pid} on {host}, since {since})".format_map(holder)
-        remedy = f"; if that is long dead, delete {self._path}" if _is_on_another_host(holder) else ""
+        remedy = f"; if that process is long gone, delete {self._path}" if _is_on_another_host(holder) else ""
         raise ArchiveLockedError(f"{self._root} is held by {name}{remedy}")
 
     def _own_entry(self) -> dict[str, object]:

@@ -163,7 +163,7 @@ class HttpClient(Lender):
         try:
             address = parsed_url(url)
         except ValueError:
-            raise errors.UnexpectedBodyError("the tracker wrote an address that is none") from None
+            raise errors.UnexpectedBodyError("the tracker returned an invalid address") from None
         path = address.raw_path_qs
         home = self.base.raw_path.rstrip("/")
         return path[len(home) :].lstrip("/") if home and path.startswith(home + "/") else path.lstrip("/")
@@ -220,4 +220,4 @@ class HttpClient(Lender):
         """Log that characters of an answer were replaced, once for each kind of request."""
         if (kind := re.sub("[0-9]+", "0", subject)) not in self._reported:
             self._reported.add(kind)
-            _log.warning("%s: %d characters of the answer are no text and were read as U+FFFD", subject, count)
+            _log.warning("%s: %d characters of the answer are not valid text and were read as U+FFFD", subject, count)

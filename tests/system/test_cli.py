@@ -321,8 +321,8 @@ async def test_a_listed_file_that_answers_404_failed_and_comes_first_if_all_do(t
     source.faults.gone.update(file.id for file in WORLD.attachments)
     night = await run("--json", "backup", config)
     assert (night.code, night.document["attachments"]["failed"], night.document["attachments"]["gone"]) == (3, 60, 0)
-    assert any("none of the files could be had" in warning for warning in night.document["warnings"])
-    assert "warning: none of the files could be had" in night.err
+    assert any("none of the files could be fetched" in warning for warning in night.document["warnings"])
+    assert "warning: none of the files could be fetched" in night.err
     source.faults.gone.clear()
     morning = await run("--json", "backup", config)
     assert (morning.code, morning.document["attachments"]["stored"], morning.document["warnings"]) == (0, 60, [])
@@ -442,7 +442,7 @@ async def test_an_archive_whose_first_run_was_killed_at_once_is_no_archive_yet(t
     config, root = config_of(tmp_path, source), tmp_path / "archive"
     root.mkdir()
     (root / "catalog.db").touch()
-    assert_failed(await run("--json", "status", root), 2, "no archive yet")
+    assert_failed(await run("--json", "status", root), 2, "not an archive yet")
     assert (await run("-q", "backup", config)).code == 0
 
 

@@ -305,7 +305,7 @@ def test_blobs_alone_are_no_archive_to_rebuild(tmp_path, capsys):
     lose(tmp_path)
     manifest.path_in(tmp_path).unlink()
     assert program(["rebuild", str(tmp_path)]) == 2
-    assert "is no archive" in capsys.readouterr().err
+    assert "is not an archive" in capsys.readouterr().err
 
 
 # --- the manifest

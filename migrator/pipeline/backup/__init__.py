@@ -217,7 +217,9 @@ class _Backup(Job[BackupSummary]):
         self._archive.untrusted.update(damaged, scan.unrecorded)
         lost = list({*damaged, *scan.missing})
         if lost and (count := await self._executor.call(self._catalog.crawl.requeue, lost)):
-            self._progress.note(f"{len(lost)} blobs are damaged or missing; {count} files are fetched again")
+            blobs = "1 blob is" if len(lost) == 1 else f"{len(lost)} blobs are"
+            files = "1 file is" if count == 1 else f"{count} files are"
+            self._progress.note(f"{blobs} damaged or missing; {files} fetched again")
 
     def _require_space(self) -> None:
         """Files that an earlier run listed need space; check that before any request."""

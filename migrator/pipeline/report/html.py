@@ -30,6 +30,7 @@ from migrator.pipeline.report.differences import ARRIVED, Category
 from migrator.pipeline.report.history import History, Point
 from migrator.pipeline.report.totals import LARGEST, SIZES, UNKNOWN_SIZE, Totals
 from migrator.pipeline.report.verdict import verdict_of
+from migrator.pipeline.summary import in_words
 from migrator.printable import printable
 from migrator.units import human_duration, human_size
 
@@ -146,7 +147,7 @@ def _template() -> Template:
         "size": human_size,
         "thousands": "{:,}".format,
         "web_address": _web_address,
-        "words": _words,
+        "words": in_words,
     }
     return environment.get_template("report.html.j2")
 
@@ -198,14 +199,9 @@ def _sums_of(points: Sequence[Point], series: Sequence[tuple[str, str, str]]) ->
     return [None if all(value is None for value in each) else sum(value or 0 for value in each) for each in values]
 
 
-def _words(status: str) -> str:
-    """A status in words."""
-    return status.replace("_", " ")
-
-
 def _others(statuses: dict[str, int], size: str) -> str:
     """A size, followed by the number of files with each status that is not good."""
     good = {"stored", *ARRIVED}
     return "; ".join(
-        [size, *(f"{count:,} {_words(status)}" for status, count in sorted(statuses.items()) if status not in good)]
+        [size, *(f"{count:,} {in_words(status)}" for status, count in sorted(statuses.items()) if status not in good)]
     )

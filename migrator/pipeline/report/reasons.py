@@ -33,7 +33,7 @@ _PHRASES = tuple(
         (r"larger than the server's limit|too large|\d+ bytes; options\.max_bytes", "too large for the tracker"),
         (r"\blogin page\b|single sign-on", "a login page came instead of the file"),
         (r"down for maintenance", "the tracker was down for maintenance"),
-        (r"guard against robots", "a guard against robots was in the way"),
+        (r"page of a bot protection", "a bot protection was in the way"),
         (r"licen[cs]e or trial is over", "the tracker's licence is over"),
         (r"a web page instead", "a web page came instead of the file"),
         (r"error message \(JSON\) instead", "an error message came instead of the file"),

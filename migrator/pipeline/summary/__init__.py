@@ -42,6 +42,7 @@ from migrator.pipeline.summary.nightly import NightlySummary, NightResult, Notif
 from migrator.pipeline.summary.snapshots import DiffSummary, FileChange, SnapshotRow, SnapshotsSummary
 from migrator.pipeline.summary.status import AcceptSummary, ArchiveTotals, BlobTotals, Health, RunRow, StatusSummary
 from migrator.pipeline.summary.upkeep import BlobFile, Problem, PruneSummary, RebuildSummary, VerifySummary
+from migrator.pipeline.summary.words import in_words
 
 __all__ = [
     "HIDDEN",
@@ -97,5 +98,6 @@ __all__ = [
     "UploadCounts",
     "VerifySummary",
     "as_json",
+    "in_words",
     "worst_of",
 ]

@@ -70,7 +70,7 @@ def copy_catalog(root: Path, folder: Path) -> None:
     `ConfigError` if there is none.
     """
     if not is_archive(root):
-        raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
+        raise ConfigError(f"{root} is not an archive (no {CATALOG} in it)")
     source, copy = root / CATALOG, folder / CATALOG
     with sqlite_errors(root), disk.disk_errors(str(root)):
         for _ in range(ATTEMPTS):
@@ -89,7 +89,7 @@ def add_search(folder: Path) -> None:
     """Add the tables and indexes for searching to the copy in this folder, in the newest format."""
     with sqlite_errors(), closing(opened(folder / CATALOG, "mode=rw")) as db:
         if not has_table(db, "settings"):
-            raise ConfigError(f"this is no archive yet: its {CATALOG} is empty")
+            raise ConfigError(f"this is not an archive yet: its {CATALOG} is empty")
         db.execute("PRAGMA journal_mode=OFF").close()
         db.execute("PRAGMA synchronous=OFF")
         migrations.apply(db)

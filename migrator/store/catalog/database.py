@@ -74,7 +74,7 @@ class CatalogDatabase:
         self.read_only = read_only
         self.viewed_snapshot: int | None = None
         if read_only and not is_archive(root):
-            raise ConfigError(f"{root} is no archive: it has no {CATALOG}")
+            raise ConfigError(f"{root} is not an archive (no {CATALOG} in it)")
         self._root = root
         require_sqlite(sqlite3.sqlite_version_info)
         with sqlite_errors(root), disk.disk_errors(str(path)):
@@ -100,7 +100,7 @@ class CatalogDatabase:
         """Require tables: a run that was killed right at its start leaves a catalog without any."""
         if not has_table(self.db, "settings"):
             self.db.close()
-            raise ConfigError(f"{root} is no archive yet: its {CATALOG} is empty")
+            raise ConfigError(f"{root} is not an archive yet: its {CATALOG} is empty")
 
     def close(self) -> None:
         """Close the file."""

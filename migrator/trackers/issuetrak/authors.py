@@ -35,7 +35,7 @@ class Authors:
         if author and self._keep and await self.is_active(author):
             return author
         if not self._fallback:
-            raise RejectedError(f"{author!r} is no active user of this Issuetrak, and options.created_by is not set")
+            raise RejectedError(f"Issuetrak has no active user {author!r}, and options.created_by is not set")
         return self._fallback
 
     def fallback_for(self, author: str) -> str:

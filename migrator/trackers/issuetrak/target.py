@@ -46,14 +46,14 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
         if not user:
             return "Issuetrak accepts the API key; options.created_by is not set: files of unknown authors will fail"
         if not await self._authors.is_active(user):
-            raise errors.ConfigError(f"target.options.created_by: {user!r} is no active user of this Issuetrak")
+            raise errors.ConfigError(f"target.options.created_by: Issuetrak has no active user {user!r}")
         return f"Issuetrak accepts the API key; files of unknown authors go to {user}"
 
     @override
     async def oddities(self) -> tuple[str, ...]:
         await self._lists.find_route()
         unset = (
-            "target.options.created_by is not set: files whose author is no active user of this Issuetrak are refused"
+            "target.options.created_by is not set: files whose author is not an active user of Issuetrak are refused"
         )
         return (
             *(() if self._lists.route else (UNPROVEN,)),
