@@ -26,7 +26,13 @@ ROWS = {
     if line.startswith("|") and not line.startswith(("| ---", "| tracker"))
     for cells in [[cell.strip() for cell in line.strip("|").split("|")]]
 }
-TRACKERS = {"Targetprocess": "targetprocess", "TeamPulse": "teampulse", "Issuetrak": "issuetrak", "Squash TM": "squash"}
+TRACKERS = {
+    "Targetprocess": "targetprocess",
+    "TeamPulse": "teampulse",
+    "Issuetrak": "issuetrak",
+    "Redmine": "redmine",
+    "Squash TM": "squash",
+}
 OPTIONS = {"targetprocess": {"inline_images": "skip"}, "issuetrak": {"created_by": "APIUser"}}
 AUTHOR = "Ann Lee"
 KINDS = set(re.findall(r"Squash TM `([\w-]+)`", SECTION))
@@ -34,7 +40,7 @@ KINDS = set(re.findall(r"Squash TM `([\w-]+)`", SECTION))
 
 def test_the_table_has_every_tracker_and_the_twelve_kinds():
     assert len(KINDS) == 12
-    assert {row.split(" `")[0] for row in ROWS} == {*TRACKERS, "Redmine"}
+    assert {row.split(" `")[0] for row in ROWS} == TRACKERS.keys()
 
 
 def made(sandbox: Sandbox, side: str):
@@ -68,7 +74,7 @@ def sized(target, found: Attachment) -> bool | str:
     return target.capabilities.reports_size or "where told"
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row != "Redmine"])
+@pytest.mark.parametrize("row", ROWS)
 async def test_each_cell_is_what_the_tracker_bears_out(row):
     name, _, kind = row.partition(" `")
     kind = kind.rstrip("`")
@@ -83,11 +89,3 @@ async def test_each_cell_is_what_the_tracker_bears_out(row):
         finally:
             await source.close()
             await target.close()
-
-
-async def test_the_row_of_redmine_is_what_its_adapter_promises():
-    parts = adapter("redmine")
-    can = parts.target(HttpClient("http://127.0.0.1", parts.signer({"api_key": "x"})), parts.options()).capabilities
-    shown = {True: "yes", False: "no"}
-    told = (can.reports_size, can.sets_description, can.keeps_author_and_date, can.deletes, can.creates)
-    assert ROWS["Redmine"] == ("yes", "yes", *(shown[cell] for cell in told))
