@@ -79,6 +79,8 @@ async def test_the_list_is_open_issues_newest_first_unless_asked_otherwise(
     everything = await call(client, sandbox, "issues.json?status_id=*&sort=id&limit=1000")
     assert (everything["limit"], len(everything["issues"])) == (100, 100), "a larger limit is reduced silently"
     assert everything["total_count"] == len(sandbox.world.entities) > by_default["total_count"]
+    odd = await call(client, sandbox, "issues.json?limit=x&offset=y")
+    assert (odd["limit"], odd["offset"]) == (25, 0)
     beyond = await call(client, sandbox, "issues.json?status_id=*&offset=5000")
     assert beyond["issues"] == []
 
@@ -104,6 +106,8 @@ async def test_a_download_needs_the_key_the_number_and_no_name(client: Client, s
             assert file.name in answer.headers["Content-Disposition"]
             tag = answer.headers["ETag"]
     assert "Page not found" in await call(client, sandbox, f"{path}/other.bin", 404)
+    async with client.head(f"{sandbox.url}/{path}", headers={"X-Redmine-API-Key": sandbox.key}) as answer:
+        assert (answer.status, answer.headers["Content-Length"]) == (200, "0")
     await call(client, sandbox, path, 304, headers={"If-None-Match": tag})
     assert "redirected" in await call(client, sandbox, path, 302, headers={"X-Redmine-API-Key": ""})
 
@@ -117,7 +121,7 @@ async def test_a_token_attaches_a_file_once(client: Client, sandbox: RedmineSand
     assert await call(client, sandbox, f"issues/{number}.json", 204, "PUT", json=change) == ""
     record = (await call(client, sandbox, f"attachments/{upload['id']}.json"))["attachment"]
     assert (record["filename"], record["description"], record["filesize"]) == ("a_b_.txt", "d", 3)
-    assert record["content_type"] is None
+    assert record["content_type"] == "text/plain", "guessed by the name, where none was sent"
     again = await call(client, sandbox, f"issues/{number}.json", 422, "PUT", json=change)
     assert again == {"errors": ["1 file(s) could not be saved."]}
     assert len(sandbox.state.attachments_of(number)) == before + 1
@@ -153,7 +157,11 @@ async def test_issues_are_created_with_a_subject_a_tracker_and_files(client: Cli
     assert (file.name, file.size) == ("x.txt", 3)
     blank = await call(client, sandbox, "issues.json", 422, "POST", json={"issue": {**issue, "subject": " "}})
     assert blank == {"errors": ["Subject cannot be blank"]}
-    await call(client, sandbox, "issues.json", 404, "POST", json={"issue": {**issue, "project_id": 9}})
+    elsewhere = await call(client, sandbox, "issues.json", 422, "POST", json={"issue": {**issue, "project_id": 9}})
+    assert elsewhere["errors"][0] == "Project cannot be blank"
+    odd = {"project_id": 1, "tracker_id": 99, "subject": "odd"}
+    made = (await call(client, sandbox, "issues.json", 201, "POST", json={"issue": odd}))["issue"]
+    assert made["tracker"]["name"] == "Bug", "an unknown tracker is no error"
     assert await call(client, sandbox, "issues.json", 400, "POST", data=b'{"issue":') == ""
 
 

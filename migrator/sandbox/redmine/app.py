@@ -69,7 +69,8 @@ class RedmineSandbox(Sandbox):
         yield "GET", f"{_PROJECT}.json", reads.project, ""
         yield "GET", f"{_PROJECT}/versions.json", reads.versions, ""
         yield "GET", f"{_PROJECT}/files.json", reads.files, ""
-        for path in ("wiki/index", "news", "time_entries"):
+        yield "GET", f"{_PROJECT}/wiki/index.json", reads.no_wiki, ""
+        for path in ("news", "time_entries"):
             yield "GET", f"{_PROJECT}/{path}.json", reads.module_off, ""
         yield "GET", "/trackers.json", reads.trackers, ""
         yield "GET", "/custom_fields.json", reads.custom_fields, ""

@@ -11,7 +11,6 @@ from urllib.parse import quote
 from aiohttp import web
 
 from migrator.sandbox.errors import RefusedError
-from migrator.sandbox.query import number_in
 from migrator.sandbox.redmine.access import Access, not_found_page
 from migrator.sandbox.redmine.records import IDENTIFIER, TRACKERS, Records, RedmineQuirks, etag_of, is_closed
 from migrator.sandbox.server import Sandbox
@@ -46,7 +45,7 @@ class Reads:
         """One project."""
         self._require_project(request, request.match_info["project"])
         modules = "enabled_modules" in request.query.get("include", "")
-        return web.json_response({"project": self._records.project(modules=modules)})
+        return web.json_response({"project": {**self._records.project(modules=modules), "homepage": ""}})
 
     async def versions(self, request: web.Request) -> web.StreamResponse:
         """The versions of a project: it has none."""
@@ -65,10 +64,14 @@ class Reads:
         self._require_project(request, request.match_info["project"])
         raise RefusedError(403)
 
-    async def trackers(self, request: web.Request) -> web.StreamResponse:
-        """The trackers: kinds of issues."""
-        self._access.require(request)
-        return web.json_response({"trackers": [self._records.tracker(n + 1) for n in range(len(TRACKERS))]})
+    async def no_wiki(self, request: web.Request) -> web.StreamResponse:
+        """The wiki of a project that has none, which is answered as if the page were missing."""
+        self._require_project(request, request.match_info["project"])
+        raise RefusedError(404)
+
+    async def trackers(self, _: web.Request) -> web.StreamResponse:
+        """The trackers, which are kinds of issues. Anybody may see them."""
+        return web.json_response({"trackers": [self._records.whole_tracker(n + 1) for n in range(len(TRACKERS))]})
 
     async def custom_fields(self, request: web.Request) -> web.StreamResponse:
         """The custom fields, for administrators: there are none."""
@@ -119,6 +122,8 @@ class Reads:
             location = f"{self._access.place(request)}/login?back_url={back}"
             text = f'<html><body>You are being <a href="{location}">redirected</a>.</body></html>'
             return web.Response(status=302, headers={"Location": location}, text=text, content_type="text/html")
+        if request.method == "HEAD":  # a real one has no length for it either
+            return web.Response(headers={"Content-Disposition": _disposition(file), "Content-Length": "0"})
         tag = etag_of(file)
         if request.headers.get("If-None-Match") == tag:
             return web.Response(status=304, headers={"ETag": tag})
@@ -144,11 +149,16 @@ def _page(
     request: web.Request, key: str, items: Sequence[T], record: Callable[[T], dict[str, Any]]
 ) -> web.StreamResponse:
     """The requested page of a list. A larger `limit` than `MAX_LIMIT` is reduced silently."""
-    refusal = RefusedError(400)
-    limit = min(number_in(request.query, "limit", DEFAULT_LIMIT, lambda _: refusal) or DEFAULT_LIMIT, MAX_LIMIT)
-    offset = number_in(request.query, "offset", 0, lambda _: refusal)
+    limit = min(_number_in(request, "limit") or DEFAULT_LIMIT, MAX_LIMIT)
+    offset = _number_in(request, "offset")
     shown = [record(item) for item in items[offset : offset + limit]]
     return web.json_response({key: shown, "total_count": len(items), "offset": offset, "limit": limit})
+
+
+def _number_in(request: web.Request, name: str) -> int:
+    """A number of the query; 0 if it isn't one, which is no error."""
+    text = request.query.get(name, "")
+    return int(text) if text.isdecimal() else 0
 
 
 def _disposition(file: WorldAttachment) -> str:

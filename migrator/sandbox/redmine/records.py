@@ -80,7 +80,10 @@ class Records:
             "lastname": "Admin",
             "mail": "admin@example.net",
             "created_on": stamp(_FOUNDED),
+            "updated_on": stamp(_FOUNDED),
             "last_login_on": None,
+            "passwd_changed_on": stamp(_FOUNDED),
+            "twofa_scheme": None,
             "api_key": self._key,
             "status": 1,
         }
@@ -103,6 +106,15 @@ class Records:
     def tracker(self, number: int) -> dict[str, Any]:
         """A tracker by its number."""
         return {"id": number, "name": TRACKERS[number - 1]}
+
+    def whole_tracker(self, number: int) -> dict[str, Any]:
+        """A tracker as the list of them shows it."""
+        fields: dict[str, Any] = {
+            "default_status": {"id": 1, "name": "New"},
+            "description": None,
+            "enabled_standard_fields": [],
+        }
+        return {**self.tracker(number), **fields}
 
     def issue(self, issue: WorldEntity, place: str, *, files: bool) -> dict[str, Any]:
         """An issue, with its files if they are wanted."""

@@ -7,6 +7,7 @@ Beware: the second step says 204 although it drops a file, if the file's descrip
 """
 
 import json
+import mimetypes
 import secrets
 from dataclasses import replace
 from typing import Any
@@ -74,12 +75,11 @@ class Writes:
         self._access.require(request)
         sent = await self._issue_in(request)
         if str(sent.get("project_id")) not in {"1", IDENTIFIER}:
-            raise RefusedError(404)
-        subject, tracker = str(sent.get("subject") or "").strip(), sent.get("tracker_id", 1)
+            raise refused("Project cannot be blank", "Tracker cannot be blank", "Status cannot be blank")
+        subject, tracker = str(sent.get("subject") or "").strip(), sent.get("tracker_id")
         if not subject or len(subject) > MAX_CHARACTERS:
             raise refused("Subject is too long (maximum is 255 characters)" if subject else "Subject cannot be blank")
-        if tracker not in range(1, len(TRACKERS) + 1):
-            raise refused("Tracker is not included in the list")
+        tracker = tracker if tracker in range(1, len(TRACKERS) + 1) else 1  # an unknown one is no error
         uploads = self._uploads_in(sent)
         issue = self._state.create_entity(str(tracker), subject, str(sent.get("description") or ""))
         self._attach(issue.id, uploads)
@@ -127,13 +127,14 @@ class Writes:
             if len(description) > MAX_CHARACTERS or not self._quirks.attaches:
                 continue
             known = sanitized(name) if name.strip() else file.name
-            described = replace(file, name=known, media_type=upload.get("content_type") or "")
+            media_type = upload.get("content_type") or mimetypes.guess_type(known)[0] or ""
+            described = replace(file, name=known, media_type=media_type)
             self._state.keep(described, issue, description, number)
 
 
-def refused(sentence: str) -> RefusedError:
-    """A refusal with a sentence for people."""
-    return RefusedError(422, errors=[sentence])
+def refused(*sentences: str) -> RefusedError:
+    """A refusal with sentences for people."""
+    return RefusedError(422, errors=list(sentences))
 
 
 async def _json_in(request: web.Request) -> dict[str, Any]:
