@@ -36,7 +36,8 @@ def command(
 ) -> ReportSummary:
     """Write what was in the source, what is in ARCHIVE, what is at the target, and what differs and why.
 
-    The page is self-contained: it can be filed, printed and mailed. Reads only; works while a run is under way.
+    The page begins with a verdict in one sentence, and can be filtered and sorted. It is self-contained: it can be
+    filed, printed and mailed. Reads only; works while a run is under way.
     """
     if not (out or redirects):
         raise click.UsageError("say what to write: --out, --redirects or both")
