@@ -82,7 +82,7 @@ async def test_a_stop_is_an_object_too(tmp_path, source):
     process.send_signal(signal.SIGTERM)
     finished = await ended(process)
     assert finished.code == 130
-    assert any(line["message"].startswith("stopping; ") for line in lines(finished))
+    assert any(line["message"].startswith("stopping after ") for line in lines(finished))
     assert finished.document["status"] == "interrupted"
 
 

@@ -110,7 +110,7 @@ async def test_a_signal_to_the_group_stops_a_run_and_a_second_ends_it_at_once(tm
     process = await start("--json", "backup", config, start_new_session=True)
     await until(lambda: source.faults.injected.total() >= 4)
     os.killpg(process.pid, signal.SIGINT)
-    assert b"stopping" in await asyncio.wait_for(process.stderr.readuntil(b"stop at once"), 5)
+    assert b"stopping" in await asyncio.wait_for(process.stderr.readuntil(b"quit now"), 5)
     os.killpg(process.pid, signal.SIGTERM)
     began = time.monotonic()
     finished = await ended(process, within=SOON)
