@@ -34,7 +34,7 @@ COMMANDS = {
     "migrate": "backup, then load, then a check of the target",
     "rollback": "delete from the target exactly what a load put there",
     "status": "whether the backup is fine, runs, counts, what failed and why",
-    "accept": "accept failures that nobody can mend, so that they no longer count",
+    "accept": "accept failures that can't be fixed, so that they no longer count",
     "snapshots": "the states that the archive remembers, one for each complete backup",
     "diff": "what changed between two snapshots",
     "restore": "put files that the source lost back onto it",

@@ -31,6 +31,7 @@ from migrator.pipeline.summary import (
     Summary,
     UnmappedFile,
     UploadCounts,
+    in_words,
 )
 from migrator.pipeline.verify import CATALOG_CODES, JOURNAL_CODES
 from migrator.printable import LINES, printable
@@ -92,7 +93,7 @@ def rows_of(counts: Counts | dict[str, int], group: str = "") -> Iterator[tuple[
         counts = {count.name: getattr(counts, count.name) for count in fields(counts)}
     for name, number in counts.items():
         shown = human_size(number) if name.endswith("bytes") else human_number(number)
-        yield (f"{group}: " if group else "") + name.replace("_", " "), shown
+        yield (f"{group}: " if group else "") + in_words(name), shown
 
 
 def print_table(out: Console, rows: Iterable[tuple[str, str]]) -> None:
@@ -208,7 +209,7 @@ def _remedies(problems: Sequence[Problem]) -> Iterator[str]:
     if not all(in_the_source):
         yield "next: what the source no longer has can only come from a copy of this archive: put its blob in place"
     if "E03" in codes:
-        yield "next: what the archive doesn't know is somebody else's: look at it, and take it away"
+        yield "next: unknown files were put there by somebody else: look at them, then remove them"
     if codes & CATALOG_CODES:
         yield "next: `migrator rebuild` rebuilds the catalog from what the archive holds"
     if codes & JOURNAL_CODES:

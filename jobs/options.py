@@ -72,7 +72,7 @@ def require_yes(question: str, *, yes: bool) -> None:
     if yes or not sys.stdin.isatty():
         return
     if not sys.stderr.isatty():
-        raise click.UsageError(f"{question} The answer can't be asked for here: stderr is no terminal; say --yes")
+        raise click.UsageError(f"{question} The answer can't be asked for here: stderr is not a terminal; use --yes")
     try:
         click.confirm(question, abort=True, err=True)
     except click.Abort:

@@ -10,11 +10,11 @@ from rich.text import Text
 
 from migrator.jobs.lists import print_failures, print_general_failures, print_line, print_problems, shown
 from migrator.model import UploadStatus
-from migrator.pipeline.summary import AcceptSummary, RunRow, StatusSummary
+from migrator.pipeline.summary import AcceptSummary, RunRow, StatusSummary, in_words
 from migrator.units import counted, human_size, local_time
 
-_VERDICTS = {"fine": "green", "warning": "yellow", "bad": "red"}
-"""Colours of the verdicts on a backup's health."""
+VERDICT_COLOURS = {"fine": "green", "warning": "yellow", "bad": "red"}
+"""Colours of the verdicts on a backup's health, and of a report."""
 MIN_TABLE_COLUMNS = 72
 """On a narrower terminal the runs are lines, as a table would break its cells."""
 
@@ -23,7 +23,7 @@ def print_status(out: Console, summary: StatusSummary) -> None:
     """The answer first, then what is damaged, what there is, the runs, and what failed."""
     totals = summary.totals
     if health := summary.health:
-        out.print(shown(health.answer, _VERDICTS[health.verdict]))
+        out.print(shown(health.answer, VERDICT_COLOURS[health.verdict]))
     if summary.problems:
         out.print(Text(f"damaged: {counted(len(summary.problems), 'problem')}", "red"))
         print_problems(out, summary.problems)
@@ -45,12 +45,13 @@ def print_status(out: Console, summary: StatusSummary) -> None:
 
 def _print_counts(out: Console, summary: StatusSummary) -> None:
     totals = summary.totals
-    by_status = {"attachments": totals.attachments, "uploads": totals.uploads}
+    uploads = {f"uploads to {target}": statuses for target, statuses in (totals.targets or {}).items()}
+    by_status = {"attachments": totals.attachments} | (uploads or {"uploads": totals.uploads})
     for name, statuses in (by_status | ({"restored": totals.restored} if totals.restored else {})).items():
         words = (
             f"{count:,} {_status_words(status, at_work=bool(summary.at_work))}" for status, count in statuses.items()
         )
-        out.print(f"{name}: {', '.join(words) or 'none'}")
+        out.print(shown(f"{name}: {', '.join(words) or 'none'}"))
 
 
 def _print_runs(out: Console, runs: Sequence[RunRow]) -> None:
@@ -74,7 +75,7 @@ def _print_runs(out: Console, runs: Sequence[RunRow]) -> None:
 
 def _status_words(status: str, *, at_work: bool) -> str:
     """The status of files or uploads. What is in doubt while a run is at work is only being sent."""
-    return "under way" if at_work and status == UploadStatus.IN_DOUBT else status.replace("_", " ")
+    return "under way" if at_work and status == UploadStatus.IN_DOUBT else in_words(status)
 
 
 def print_accept(out: Console, summary: AcceptSummary) -> None:

@@ -29,7 +29,7 @@ from migrator.jobs.map_text import print_map
 from migrator.jobs.plan_text import print_plan
 from migrator.jobs.setup_text import print_completion, print_init
 from migrator.jobs.snapshots_text import print_copy, print_diff, print_prune, print_snapshots
-from migrator.jobs.status_text import print_accept, print_status
+from migrator.jobs.status_text import VERDICT_COLOURS, print_accept, print_status
 from migrator.pipeline.summary import (
     AcceptSummary,
     BackupSummary,
@@ -218,7 +218,9 @@ def _print_report(out: Console, summary: ReportSummary) -> None:
         if path:
             out.print(shown(f"written: {path}"))
     entities, attachments = counted(summary.entities, "entity", "entities"), counted(summary.attachments, "attachment")
-    out.print(f"{entities}, {attachments}, {summary.differing} differ")
+    out.print(shown(summary.sentence, VERDICT_COLOURS[summary.verdict]))
+    counts = f"{summary.missing} missing, {summary.altered} renamed or altered, {summary.intended} left out on purpose"
+    out.print(f"{entities}, {attachments}: {counts}")
 
 
 def _mark(check: Check) -> Text:

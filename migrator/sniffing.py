@@ -77,14 +77,14 @@ _LICENCE = re.compile(
 class PageKind(Enum):
     """The kinds of pages for people; each value describes one in a message."""
 
-    LOGIN = "a login page{title}; are these credentials good for this?"
+    LOGIN = "a login page{title}; are these credentials valid for this?"
     SIGN_ON = (
-        "the page of a single sign-on{title}, which wants a person at a browser: create an API token, or have the "
-        "tracker's API let past the sign-on"
+        "the page of a single sign-on{title}, which needs a person at a browser: create an API token, or have the "
+        "tracker's API exempted from the sign-on"
     )
     GUARD = (
-        "the page of a guard against robots{title}, such as Cloudflare's, not of the tracker: have this machine's "
-        "address let past it"
+        "the page of a bot protection{title}, such as Cloudflare's, not of the tracker: have this machine's "
+        "address exempted from it"
     )
     MAINTENANCE = "a page that says the tracker is down for maintenance{title}; run the same command again later"
     LICENCE = (
@@ -203,7 +203,7 @@ def page_instead(head: bytes) -> str:
     if page.kind in {PageKind.LOGIN, PageKind.OTHER}:
         name = "login" if page.kind is PageKind.LOGIN else "web"
         title = f' ("{page.title}")' if page.title else ""
-        return f"a {name} page instead of the file{title}; are these credentials good for files?"
+        return f"a {name} page instead of the file{title}; are these credentials valid for files?"
     return f"{page}; it came instead of the file"
 
 

@@ -156,7 +156,7 @@ class Pages:
         head = await asyncio.to_thread(self._archive.head, blob, HEAD_BYTES)
         kind = image_type(head or b"")
         if kind is None:
-            raise UnknownError("This file is no image that can be shown.")
+            raise UnknownError("This file is not an image that can be shown.")
         return FileAnswer(body, blob.size, row["name"], kind, inline=True)
 
     async def download(self, parameters: Parameters) -> Answer:

@@ -42,7 +42,7 @@ def command(
     undo: bool,
     only_list: bool,
 ) -> AcceptSummary:
-    """Accept failures of the backup that nobody can mend, such as images that the tracker's API never hands out.
+    """Accept failures of the backup that can't be fixed, such as images that the tracker's API can't download.
 
     What is accepted stays listed and is tried again by each backup, but no longer makes it incomplete: a backup that
     fails in nothing else ends with status 0 and makes a snapshot. An acceptance ends when the file is stored, or when

@@ -137,7 +137,7 @@ async def _play(
     )
     add(
         "not reachable",
-        f"{len(unreachable)} inline images that the tracker's API doesn't hand out: named, not forgotten",
+        f"{len(unreachable)} inline images that the tracker's API can't download: listed, not forgotten",
         ok=len(unreachable) == counts["failed"] > 0,
     )
     with held_folder(configuration.archive, "verify") as archive:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from migrator.jobs.options import archive_argument, at_option
 from migrator.jobs.output import Output
 from migrator.pipeline.summary import FindSummary
+
+if TYPE_CHECKING:
+    from migrator.jobs.place import Place
 
 
 @click.command("find")

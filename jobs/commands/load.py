@@ -52,7 +52,7 @@ def command(
     """Replay the archive of CONFIG into its target, by its mapping file.
 
     Run again, it resumes and uploads nothing twice: what was in flight when a run was killed is looked up at the target
-    before anything is sent. Files of entities without a row in the mapping are counted as unmapped and listed, and so
+    before anything is sent. Files of entities without a row in the mapping are counted (no mapping) and listed, and so
     are rows that match nothing in the archive; if no row matches anything, nothing is done (exit status 2).
 
     A row that was added to the mapping is loaded. If a row was changed, its files go to the new entity, and those at
@@ -65,7 +65,7 @@ def command(
     status 3). A name or a text that the target altered is reported, and is no failure.
 
     With --at, what the source held in that snapshot is loaded. A file that has been loaded already is not sent again,
-    even if its content was another one then.
+    even if its content was different then.
 
     What --limit and the filters leave out is counted as skipped, stays planned, and is loaded by a later run without
     them.

@@ -37,7 +37,7 @@ ANSWER_SECONDS = 8.0
 """How long a pinged server may be silent."""
 PING_ATTEMPTS = 2
 MIN_SECRET_CHARACTERS = 4
-UNKNOWN_ADDRESS = "this is no address that Apprise knows"
+UNKNOWN_ADDRESS = "not an address that Apprise knows"
 NO_WEB_ADDRESS = "not an http or https address"
 WITHOUT_APPRISE = "Apprise is not installed: pip install 'tracker-migrator[notify]'"
 

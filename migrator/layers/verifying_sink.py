@@ -209,7 +209,7 @@ class VerifyingSink(Sink):
                 self._refuse_excess()
             raise UnexpectedBodyError(f"too short: {size} bytes came{self._page_note()}, {listed} were listed")
         if facts.coding and facts.coding not in DECODABLE:
-            raise UnexpectedBodyError(f"compressed ({facts.coding}), though it was asked for as it is")
+            raise UnexpectedBodyError(f"compressed ({facts.coding}), although it was requested uncompressed")
         self._equal_hashes.append(self._hash.digest())
         if len(set(self._equal_hashes)) > 1:
             raise UnexpectedBodyError(f"{listed} bytes were listed, and two downloads of it differ")
@@ -237,7 +237,7 @@ class VerifyingSink(Sink):
         if self._listed is not None and self._size != self._listed:
             self.warn(f"listed with {self._listed} bytes, {self._size} came")
         if self._facts.coding and not packed and self._size != self._listed and not self._is_named_packed():
-            self.warn(f"said to be compressed ({self._facts.coding}), kept as it came")
+            self.warn(f"declared as compressed ({self._facts.coding}), kept as it came")
 
     def _refuse_excess(self) -> None:
         self._refuse_message()

@@ -183,7 +183,8 @@ def _rows(content: str, name: str) -> Rows:
     header = [cell.strip().lower() for cell in header_row]
     missing = [column for column in COLUMNS if column not in header]
     if missing:
-        raise ConfigError(f"{name} line 1: the header has no column {', '.join(missing)}")
+        column = "column" if len(missing) == 1 else "columns"
+        raise ConfigError(f"{name} line 1: missing {column} {', '.join(missing)} in the header")
     positions = [header.index(column) for column in COLUMNS]
     targets_of: dict[EntityRef, dict[EntityRef, None]] = {}
     line_of: dict[Pair, int] = {}

@@ -86,7 +86,7 @@ def _pattern(written: str) -> Callable[[str], str]:
     try:
         pattern = re.compile(written)
     except re.error as error:
-        raise ValueError(f"the pattern {written!r} is not one: {error}") from None
+        raise ValueError(f"the pattern {written!r} is not a valid regular expression: {error}") from None
 
     def id_in(text: str) -> str:
         match = pattern.search(text)

@@ -95,7 +95,7 @@ async def _oddities(tracker: Source | Target) -> list[Check]:
     try:
         sentences = list(await tracker.oddities())
     except ItemFailedError as error:
-        sentences = [f"what is odd about this tracker can't be told: {error}"]
+        sentences = [f"the oddities of this tracker could not be determined: {error}"]
     return [Result(sentence, odd=True).as_check("oddity") for sentence in sentences]
 
 
@@ -166,7 +166,7 @@ async def _find_kinds(source: Source, wanted: Sequence[str], pages: _FirstPages)
     kinds = ", ".join(sorted(pages.kinds)) or "none"
     if pages.cursors:
         return Result(f"not on the first pages: {missing}; there are {kinds}")
-    return Result(f"no entity is listed of the kind {missing}; there are {kinds}", odd=True)
+    return Result(f"no entity of the kind {missing} is listed; there are {kinds}", odd=True)
 
 
 async def _download_one(source: Source) -> Result:
@@ -246,7 +246,7 @@ def _compare_rows(mapping: MappingFile) -> Result:
     except ConfigError:
         return Result("no mapping to compare with the archive")
     if not is_archive(mapping.archive):
-        return Result("no archive yet: a load names the rows that name nothing in it")
+        return Result("no archive yet: a load will list the rows that name nothing in it")
     with closing(Catalog(mapping.archive, read_only=True)) as catalog:
         known = catalog.entities.refs()
         without = sum(count for owner, count in catalog.entities.owners() if owner not in rows.mapping)

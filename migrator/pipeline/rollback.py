@@ -182,7 +182,7 @@ class _Rollback(Job[RollbackSummary]):
                 raise errors.RejectedError(f"file {remote.id} may be this one, but it can't be read back to be sure")
             if digest == upload.blob.sha256 and not alike:
                 raise errors.RejectedError(
-                    f"file {remote.id} ({remote.name!r}) holds its bytes, and may be somebody else's"
+                    f"file {remote.id} ({remote.name!r}) has the same content, and may be somebody else's"
                 )
             if digest == upload.blob.sha256:
                 return remote
@@ -211,14 +211,14 @@ class _Rollback(Job[RollbackSummary]):
             await self._record(upload, UploadStatus.ROLLED_BACK)
             self._count(upload, DELETED if upload.deleting else ALREADY_GONE)
             return
-        self._count(upload, CHANGED, f"no longer on {upload.to}, but still to be had: it was moved")
+        self._count(upload, CHANGED, f"no longer on {upload.to}, but still there: it was moved")
 
     async def _change(self, upload: Upload, remote: Attachment) -> str:
         """How the file differs from the one that was sent; empty if it doesn't."""
         name_known = remote.name and not upload.accepted  # a list has to show it first, and some lists show none
         if (name_known and remote.name != upload.name) or remote.size not in {None, upload.size_there}:
             was = f"{upload.name!r}, {upload.size_there} bytes"
-            return f"it is {remote.name!r}, {remote.size} bytes now; it was {was}"
+            return f"it is now {remote.name!r}, {remote.size} bytes; it was {was}"
         digest = await self._digest(remote)
         if digest is None and remote.size is None:
             raise errors.RejectedError(

@@ -54,7 +54,7 @@ def snapshot_at(catalog: Catalog, when: str) -> int:
     if when.isascii() and when.isdigit():
         if (run := int(when)) not in {snapshot.run for snapshot in held}:
             known = ", ".join(str(snapshot.run) for snapshot in held[-MAX_SHOWN:]) or "none yet"
-            raise ConfigError(f"run {run} is no snapshot of this archive; snapshots are {known}")
+            raise ConfigError(f"run {run} is not a snapshot of this archive; snapshots are {known}")
         return run
     moment = _moment(when)
     before = [snapshot for snapshot in held if datetime.fromisoformat(snapshot.at) <= moment]

@@ -9,6 +9,7 @@ Beware: the sandboxes share no code with the adapters. But a mistake in what bot
 
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.issuetrak import IssuetrakSandbox
+from migrator.sandbox.redmine import RedmineSandbox
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.squash import SquashSandbox
 from migrator.sandbox.targetprocess import TargetprocessSandbox
@@ -21,6 +22,7 @@ __all__ = ["SANDBOXES", "Faults", "Sandbox", "TargetprocessSandbox", "TeamPulseS
 SANDBOXES: dict[str, type[Sandbox]] = {
     "squash": SquashSandbox,
     "issuetrak": IssuetrakSandbox,
+    "redmine": RedmineSandbox,
     "targetprocess": TargetprocessSandbox,
     "teampulse": TeamPulseSandbox,
 }

@@ -104,13 +104,13 @@ class TrackerState:
     def attachments(self) -> list[WorldAttachment]:
         """All attachments that are not deleted, by id. The list is cached, and an upload is appended to it."""
         if self._listed[0] != self.changes:
-            ids = (*(file.id for file in self.world.attachments), *self.uploads)
+            ids = (*(file.id for file in self.world.attachments), *sorted(self.uploads))
             self._listed = (self.changes, [file for file in map(self.attachment, ids) if file is not None])
         return self._listed[1]
 
     def attachments_of(self, entity_id: int) -> list[WorldAttachment]:
         """The attachments that belong to an entity, including those of its comments and messages, by id."""
-        ids = [file.id for file in self.world.attachments_of(entity_id)] + self._uploads_by_owner[entity_id]
+        ids = [file.id for file in self.world.attachments_of(entity_id)] + sorted(self._uploads_by_owner[entity_id])
         return [file for file in map(self.attachment, ids) if file is not None]
 
     def files_of(self, entity_id: int) -> list[StoredFile]:
@@ -159,10 +159,19 @@ class TrackerState:
         self.deleted.add(attachment_id)
         self.changes += 1
 
-    def keep(self, file: ReceivedFile, entity_id: int | None, description: str | None) -> WorldAttachment:
-        """Store a received file as a new attachment of an entity, or an unlinked one for None."""
-        number = self._next_id
+    def reserve(self) -> int:
+        """The next free id, which no other file gets."""
         self._next_id += 1
+        return self._next_id - 1
+
+    def keep(
+        self, file: ReceivedFile, entity_id: int | None, description: str | None, reserved: int | None = None
+    ) -> WorldAttachment:
+        """Store a received file as a new attachment of an entity, or an unlinked one for None.
+
+        `reserved` is its id, for a tracker that told it before.
+        """
+        number = self.reserve() if reserved is None else reserved
         now = datetime.now(UTC).replace(microsecond=0)
         attachment = WorldAttachment(
             id=number,
@@ -177,10 +186,11 @@ class TrackerState:
             content_seed=-number,  # unlike any in the world; the content itself is in `_stored`
         )
         listed = self.attachments()
-        listed.append(attachment)
         self.uploads[number] = attachment
         self.changes += 1
-        self._listed = (self.changes, listed)
+        if reserved is None:
+            listed.append(attachment)
+            self._listed = (self.changes, listed)
         self._stored[number] = _Upload(attachment, file.sha256, file.content)
         if entity_id is not None:
             self._uploads_by_owner[entity_id].append(number)

@@ -112,6 +112,17 @@ async def receive(
     return fields, files
 
 
+async def receive_body(request: web.Request, limit: int | None) -> ReceivedFile:
+    """The body of a request as a file without a name; `TooLargeError` if it is over `limit` bytes."""
+    digest, content = hashlib.sha256(), StoredContent()
+    async for chunk in request.content.iter_chunked(CHUNK_BYTES):
+        if limit is not None and content.size + len(chunk) > limit:
+            raise TooLargeError
+        digest.update(chunk)
+        content.write(chunk)
+    return ReceivedFile("", "", request.content_type, content.size, digest.hexdigest(), content)
+
+
 async def _store(part: BodyPartReader, field: str, name: str, limit: int | None) -> ReceivedFile:
     digest, content = hashlib.sha256(), StoredContent()
     while chunk := await part.read_chunk(CHUNK_BYTES):

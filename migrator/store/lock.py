@@ -130,7 +130,7 @@ class ArchiveLock:
         if holder:
             process = f"process {holder['pid']} on {holder['host']}, since {local_time(str(holder['since']))}"
             name = f"`{holder['command']}` ({process})"
-        remedy = f"; if that is long dead, delete {self._path}" if _is_on_another_host(holder) else ""
+        remedy = f"; if that process is long gone, delete {self._path}" if _is_on_another_host(holder) else ""
         raise ArchiveLockedError(f"{self._root} is held by {name}{remedy}")
 
     def _own_entry(self) -> dict[str, object]:

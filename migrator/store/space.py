@@ -40,11 +40,11 @@ class FreeSpace:
         with disk_errors(str(self.folder)):
             free = disk.free_bytes(self.folder)
         if free is not None and size + RESERVE_BYTES > free:
-            need = f"{human_size(size)} at the least are still to come, and " if size else ""
+            need = f"at least {human_size(size)} are still to come, and " if size else ""
             state = "has not enough room" if size else "is full"
             raise StorageError(
                 f"the disk of {self.folder} {state}: {need}{human_size(free)} are free, of which "
-                f"{human_size(RESERVE_BYTES)} are left to the catalog; "
+                f"{human_size(RESERVE_BYTES)} are reserved for the catalog; "
                 "nothing is lost, run the same command again once there is room"
             )
 

@@ -243,7 +243,7 @@ async def walked(step: Callable[[S], Awaitable[tuple[Items, S | None]]], start: 
             yield item
         if state is None:
             return
-    raise RejectedError("the listing leads in a circle: its next page was read already")
+    raise RejectedError("the listing loops: its next page was already read")
 
 
 def is_as_requested(request: PageRequest, ids: Sequence[int]) -> bool:

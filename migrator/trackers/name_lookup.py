@@ -33,9 +33,10 @@ class NameLookup:
             return int(self._wanted)
         things = list(await self._known())
         matching = [number for number, name in things if self._wanted and name == self._wanted]
-        if len(matching) != 1:
+        if len(matching) > 1:
+            numbers = ", ".join(map(str, matching[:MAX_SHOWN]))
+            raise ConfigError(f"{self._option}: {self._wanted!r} is ambiguous: it matches {numbers}; write the number")
+        if not matching:
             known = ", ".join(f"{name} ({number})" for number, name in things[:MAX_SHOWN])
-            raise ConfigError(
-                f"{self._option}: {self._wanted!r} is not the name of exactly one of them; there are {known or 'none'}"
-            )
+            raise ConfigError(f"{self._option}: nothing is called {self._wanted!r}; there are {known or 'none'}")
         return matching[0]

@@ -56,7 +56,7 @@ class Answer:
         try:
             root = read_xml(self.body, _charset(self.headers), self._report_replaced)
         except ValueError as error:
-            where = f" ({error})" if str(error).startswith("line ") else ", or not of the harmless kind"
+            where = f" ({error})" if str(error).startswith("line ") else ", or has parts that are not allowed"
             raise self._not_read("XML", where) from None
         if root.tag.rpartition("}")[2].lower() == "html":
             raise self._not_read("XML", "")

@@ -225,4 +225,4 @@ class HttpClient(Lender):
         """Log that characters of an answer were replaced, once for each kind of request."""
         if (kind := re.sub("[0-9]+", "0", subject)) not in self._reported:
             self._reported.add(kind)
-            _log.warning("%s: %d characters of the answer are no text and were read as U+FFFD", subject, count)
+            _log.warning("%s: %d characters of the answer are not valid text and were read as U+FFFD", subject, count)

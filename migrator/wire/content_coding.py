@@ -127,7 +127,7 @@ class DecodedBody(Readable):
             return await (self._more() if self._begun else self._begin())
         except ValueError:
             raise UnexpectedBodyError(
-                f"{self._subject}: said to be compressed ({self._coding}), and can't be read so"
+                f"{self._subject}: declared as compressed ({self._coding}), but it can't be decompressed"
             ) from None
 
     async def read_at_least(self, size: int) -> bytes:

@@ -38,12 +38,12 @@ def translate_error(error: Exception, subject: str) -> errors.MigratorError:
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
         return _unusable(subject)
     if isinstance(error, TimeoutError):
-        return errors.ReadTimeoutError(f"{subject}: nothing came for too long")
+        return errors.ReadTimeoutError(f"{subject}: timed out waiting for data")
     if isinstance(error, aiohttp.ClientPayloadError | IncompleteBodyError):
         return errors.UnexpectedBodyError(f"{subject}: the body broke off")
     broken = f"{subject}: the connection broke ({type(error).__name__})"
     if isinstance(error, ProtocolError | aiohttp.ClientResponseError):
-        return errors.RetriableError(f"{broken}: what came is no HTTP, or not as it should be")
+        return errors.RetriableError(f"{broken}: the answer is not valid HTTP")
     return errors.RetriableError(broken)
 
 

@@ -69,7 +69,7 @@ class Hop:
         definite = isinstance(fault, errors.RejectedError | errors.AuthError)
         if self.login and (definite or isinstance(fault, errors.ConnectError)):
             return errors.LoginPageError(
-                f"{self.subject}: redirected to a login page; are these credentials good for this?"
+                f"{self.subject}: redirected to a login page; are these credentials valid for this?"
             )
         if not self.foreign or isinstance(fault, errors.UnexpectedBodyError):
             return fault

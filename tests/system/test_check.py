@@ -72,7 +72,7 @@ async def test_a_missing_mapping_is_a_warning_that_names_the_next_step(tmp_path,
     ("kinds", "code", "words"),
     [
         ('["UserStroy"]', 2, "source.kinds: this tracker has no kind 'UserStroy'; did you mean UserStory?"),
-        ('["Impediment"]', 0, "no entity is listed of the kind Impediment; there are"),
+        ('["Impediment"]', 0, "no entity of the kind Impediment is listed; there are"),
         ('["Bug"]', 0, "each kind has entities"),
     ],
 )
@@ -148,7 +148,7 @@ async def test_addresses_of_messages_are_checked_and_nothing_is_sent(tmp_path, m
     found = {one["check"]: one for one in told.document["nightly"]}
     assert (told.code, told.document["status"]) == (3, "incomplete")
     assert [found[f"notify.urls[{number}]"]["ok"] for number in range(4)] == [True, False, False, True]
-    assert found["notify.urls[1]"]["detail"] == "this is no address that Apprise knows"
+    assert found["notify.urls[1]"]["detail"] == "not an address that Apprise knows"
     assert "NO_URL is not set" in found["notify.urls[2]"]["detail"]
     assert found["notify.urls[3]"]["warning"] is True
     assert found["notify.ping"]["detail"] == "not an http or https address"

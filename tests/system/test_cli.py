@@ -324,8 +324,8 @@ async def test_a_listed_file_that_answers_404_failed_and_comes_first_if_all_do(t
     source.faults.gone.update(file.id for file in WORLD.attachments)
     night = await run("--json", "backup", config)
     assert (night.code, night.document["attachments"]["failed"], night.document["attachments"]["gone"]) == (3, 60, 0)
-    assert any("none of the files could be had" in warning for warning in night.document["warnings"])
-    assert "warning: none of the files could be had" in night.err
+    assert any("none of the files could be fetched" in warning for warning in night.document["warnings"])
+    assert "warning: none of the files could be fetched" in night.err
     source.faults.gone.clear()
     morning = await run("--json", "backup", config)
     assert (morning.code, morning.document["attachments"]["stored"], morning.document["warnings"]) == (0, 60, [])

@@ -13,7 +13,7 @@ from migrator.pipeline.rebuild import rebuild
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.store.lock import ArchiveLock, holder_of
-from tests.support.parts import overwrite, rows, run_backup, run_load, run_verify, small_tracker, twin_of
+from tests.support.parts import overwrite, rows, run_backup, run_load, run_rollback, run_verify, small_tracker, twin_of
 from tests.support.program import kill, run, start, until
 
 DAMAGED = ("damaged", "longer", "missing")
@@ -93,6 +93,21 @@ async def test_damage_of_catalog_and_manifest_is_told_until_it_is_mended(tmp_pat
     assert {found["code"] for found in looked_at(tmp_path)["problems"]} == {"E23"}
     await run_backup(tracker, tmp_path)
     assert looked_at(tmp_path)["status"] == "complete", "the backup wrote it anew"
+
+
+async def test_uploads_of_several_targets_are_counted_for_each(tmp_path):
+    source, root = small_tracker(), tmp_path / "archive"
+    await run_backup(source, root)
+    target, mapping = twin_of(source)
+    await run_load(target, root, mapping, identity="first")
+    assert "targets" not in looked_at(root)["totals"]
+    other, mapping = twin_of(source)
+    await run_load(other, root, dict(list(mapping.items())[:2]), identity="second")
+    await run_rollback(target, root, identity="first")
+    first, second = target.uploads, other.uploads
+    said = (await run("-q", "status", root)).out
+    assert f"uploads to first: {first} rolled back" in said
+    assert f"uploads to second: {second} uploaded" in said
 
 
 async def test_failed_files_make_it_incomplete_and_uploads_in_flight_do_not(tmp_path):

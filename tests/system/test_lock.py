@@ -87,7 +87,7 @@ def test_a_process_with_the_id_of_a_dead_holder_holds_nothing(tmp_path):
 def test_the_lock_that_another_host_left_on_a_share_is_not_taken_over(tmp_path):
     for left in text(), text(boot=""), text(boot=None):
         (tmp_path / "lock").write_text(left)
-        with pytest.raises(ArchiveLockedError, match=r"on elsewhere, since .*if that is long dead, delete"):
+        with pytest.raises(ArchiveLockedError, match=r"on elsewhere, since .*if that process is long gone, delete"):
             take(tmp_path)
         assert (tmp_path / "lock").read_text() == left
     (tmp_path / "lock").unlink()

@@ -183,7 +183,7 @@ async def test_a_message_that_can_not_be_sent_is_a_warning_and_sent_the_next_day
         ("notify.urls[0]", False),
         ("notify.urls[1]", False),
     ]
-    assert "no address that Apprise knows" in result["notified"][1]["reason"]
+    assert "not an address that Apprise knows" in result["notified"][1]["reason"]
     assert any("notify.urls[0]: not sent: " in warning for warning in result["warnings"])
     everything = finished.out + finished.err
     assert not [secret for secret in ("hunter22", "path-token", "hunter33") if secret in everything]

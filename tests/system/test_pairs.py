@@ -1,4 +1,4 @@
-"""Any source into any target: sixteen pairs, each file there exactly once, by name, bytes and description.
+"""Any source into any target, each file there exactly once, by name, bytes and description.
 
 Trackers lose answers and fail uploads meanwhile. What is there at the end is asked of the target's sandbox, not of its
 adapter. With MIGRATOR_SLOW=1 each pair's load is also killed ten times with SIGKILL.
@@ -31,6 +31,7 @@ from tests.system.test_sigkill import look
 
 FOUR = ("issuetrak", "squash", "targetprocess", "teampulse")
 PAIRS = [(source, target) for source in FOUR for target in FOUR]
+PAIRS += [("redmine", "redmine"), ("redmine", "squash"), ("teampulse", "redmine")]
 OPTIONS = {"targetprocess": {"inline_images": "skip"}, "issuetrak": {"created_by": "APIUser"}}
 # What carries files in a Squash, and is plenty there; elsewhere everything does.
 TAKES = {"squash": "test-cases"}

@@ -115,7 +115,7 @@ async def test_what_the_tracker_needs_to_know_is_named(tmp_path, issuetrak):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--at", "9"), "run 9 is no snapshot of this archive; snapshots are 1, 2"),
+        (("--at", "9"), "run 9 is not a snapshot of this archive; snapshots are 1, 2"),
         (("--entity", "Bug:7"), "--entity: this tracker has no kind 'Bug'"),
     ],
 )

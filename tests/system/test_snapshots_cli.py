@@ -81,7 +81,7 @@ async def test_an_earlier_state_is_loaded(tmp_path, source, target):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("status", "--at", "7"), "run 7 is no snapshot of this archive; snapshots are 1, 2"),
+        (("status", "--at", "7"), "run 7 is not a snapshot of this archive; snapshots are 1, 2"),
         (("status", "--at", "2001-01-01"), "no snapshot as old as 2001-01-01"),
         (("status", "--at", "yesterday"), "neither the number of a run nor a date"),
         (("diff", "2", "1"), "name the older one first"),

@@ -859,8 +859,8 @@ async def test_list_that_tells_no_files_of_anything_is_not_believed():
 @pytest.mark.parametrize("missing", [["projects"], ["projects", "requirement-folders", "requirements"]])
 async def test_any_list_that_answers_proves_that_the_api_is_there(status, missing):
     async with lacking(missing, status) as sandbox:
-        assert "to be seen" in await source(sandbox).check()
-        assert "to be seen" in await target(sandbox).check()
+        assert "visible to this account" in await source(sandbox).check()
+        assert "visible to this account" in await target(sandbox).check()
         told_odd = await source(sandbox).oddities()
         assert [words.split()[0] for words in told_odd] == missing
 
@@ -959,14 +959,14 @@ async def test_oddities_are_told_with_what_they_mean():
         assert await source(sandbox, Options(page_size=5)).oddities() == ()
         sandbox.tree.kinds["projects"].clear()
         [words] = await source(sandbox, Options(page_size=5)).oddities()
-        assert "no project is to be seen" in words
+        assert "no project can be seen" in words
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
 async def test_token_is_taken_as_it_is_or_unwrapped_once(wrapped):
     async with running(basic_allowed=False) as (sandbox, _):
         made = source(sandbox, token=sandbox.wrapped_token if wrapped else sandbox.token)
-        assert "2 projects" in await made.check()
+        assert "projects visible to this account: 2" in await made.check()
 
 
 @pytest.mark.parametrize("token", ["", "a", "no dots", "a.b", "ünïcode", "YWJj", "Zm9v_-8", "YQouYi5j"])

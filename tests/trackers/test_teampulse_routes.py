@@ -51,7 +51,7 @@ async def test_server_that_does_not_tell_the_account_is_known_by_its_lists(statu
     refuses = {"users/me": status} | ({} if versioned else {"/api/v1": 404})
     async with serving(OddSandbox(refuses=refuses), page_size=5) as (sandbox, src, dst):
         assert await names(src) == expected_names(sandbox)
-        assert "its workitems answer, but it doesn't tell as whom (GET api/" in await src.check()
+        assert "its workitems answer, but it doesn't say who is logged in (GET api/" in await src.check()
         assert any("doesn't show the account" in one for one in await src.oddities())
         made = await dst.upload(EntityRef("Story", "101"), draft(), Bytes(b"x"))
         assert made.id in {file.id for file in await dst.find_attachments(EntityRef("Story", "101"))}

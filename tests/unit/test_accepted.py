@@ -25,7 +25,7 @@ from migrator.store.catalog.accepted import reason_kind
 from migrator.trackers.memory import MemoryTracker
 from tests.support.parts import rows, run_backup, small_tracker
 
-INLINE = NotExposedError("an image of the text, not handed out by the REST API")
+INLINE = NotExposedError("image pasted into a description: the REST API can't download it")
 
 
 def failing(struck: dict[tuple[str, str], Exception]) -> Callable[[str, str], Awaitable[None]]:
@@ -151,7 +151,7 @@ async def test_an_acceptance_ends_when_the_reason_becomes_another(tmp_path):
         ("GET a/7: status 404, not found", "GET a/8: status 404, not found", True),
         ("GET a/7: status 404, not found", "GET a/7: status 500, not found", False),
         ("too short: 10 bytes came, 20 were listed", "too short: 11 bytes came, 25 were listed", True),
-        ("the body broke off", "nothing came for too long", False),
+        ("the body broke off", "timed out waiting for data", False),
         ("no (see https://a.example/x)", "no (see https://b.example/y)", True),
         ("the tracker refused (status 401)", "the tracker refused (status 403)", False),
         ("error 3f2a-77 in the storage", "error 90bc-12 in the storage", True),
@@ -236,8 +236,8 @@ async def test_the_report_shows_accepted_failures_apart(tmp_path):
         report(catalog, lambda _: lambda *_: "", tmp_path / "report.json")
         report(catalog, lambda _: lambda *_: "", tmp_path / "report.html")
     document = json.loads((tmp_path / "report.json").read_text())
-    assert [text for text in document["reasons"] if "not in the archive" in text] == []
-    [reason] = [text for text in document["reasons"] if text.startswith("accepted as missing in the archive: ")]
+    assert [text for text in document["reasons"] if "could not be" in text] == []
+    [reason] = [text for text in document["reasons"] if text.startswith("accepted as missing: ")]
     assert str(INLINE) in reason
     [entity] = [entity for entity in document["details"] if entity["entity"] == story.id]
     assert entity["accepted"]

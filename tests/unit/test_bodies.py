@@ -50,7 +50,7 @@ REASONS: dict[str, tuple[bytes, str, int | None, str]] = {
         answer(FILE[:9], "image/png", "Content-Encoding: br"),
         "close",
         10,
-        "compressed (br), though it was asked for as it is",
+        "compressed (br), although it was requested uncompressed",
     ),
     "chunked, broken off": (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n",
@@ -58,7 +58,7 @@ REASONS: dict[str, tuple[bytes, str, int | None, str]] = {
         10,
         "the body broke off",
     ),
-    "stalled": (answer(FILE[:5], length=10), "stall", 10, "nothing came for too long"),
+    "stalled": (answer(FILE[:5], length=10), "stall", 10, "timed out waiting for data"),
     "a byte now and then": (answer(b"", length=10_000), "dribble", 10_000, "too slow: less than 128 bytes a second"),
 }
 

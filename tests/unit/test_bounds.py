@@ -117,4 +117,4 @@ async def test_bomb_in_place_of_a_file_ends_at_its_listed_size_or_ratio_limit(mo
             await client.close()
     assert bucket.written < written + (MIN_EQUAL_DOWNLOADS + 1) * len(packed)
     assert bucket.most <= MB
-    assert "said to be compressed (gzip), kept as it came" in bucket.warnings
+    assert "declared as compressed (gzip), kept as it came" in bucket.warnings

@@ -258,14 +258,14 @@ async def test_file_that_is_not_packed_at_all_is_the_file(coding, size, step):
     source = Sending(TEXT, coding=coding, step=step)
     bucket = await come(source, size)
     assert bucket.content == TEXT
-    assert bucket.warnings == ([] if size else [f"said to be compressed ({coding}), kept as it came"])
+    assert bucket.warnings == ([] if size else [f"declared as compressed ({coding}), kept as it came"])
 
 
 @pytest.mark.parametrize("body", [GZ[:-9], GZ[:-4] + b"????", GZ + b"more", GZ[:40]])
 async def test_file_that_cannot_be_unpacked_is_kept_as_it_came(body):
     bucket = await come(Sending(body, coding="gzip"), None)
     assert bucket.content == body
-    assert bucket.warnings == ["said to be compressed (gzip), kept as it came"]
+    assert bucket.warnings == ["declared as compressed (gzip), kept as it came"]
 
 
 async def test_file_that_fits_neither_size_is_kept_if_it_comes_equal_each_time():
@@ -273,7 +273,7 @@ async def test_file_that_fits_neither_size_is_kept_if_it_comes_equal_each_time()
     assert bucket.content == GZ
     assert bucket.warnings == [
         f"listed with 7 bytes, {len(GZ)} came",
-        "said to be compressed (gzip), kept as it came",
+        "declared as compressed (gzip), kept as it came",
     ]
     with pytest.raises(errors.UnexpectedBodyError, match="were listed"):
         await come(Sending(GZ, coding="gzip", announced=False), 7)

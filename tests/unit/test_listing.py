@@ -141,7 +141,7 @@ async def test_steps_that_lead_back_to_one_before_are_an_error():
     async def step(state: str | None) -> tuple[list[dict[str, Any]], str | None]:
         return [], "b" if state == "a" else "a"
 
-    with pytest.raises(errors.RejectedError, match="circle"):
+    with pytest.raises(errors.RejectedError, match="loops"):
         [item async for item in walked(step, "a")]
 
 

@@ -87,7 +87,7 @@ async def test_storage_that_is_away_for_a_night_costs_nothing(tmp_path):
     FaultPlan(tracker, {"download": GoneError("status 410", status=410)})
     summary = await run_backup(tracker, tmp_path)
     assert summary["attachments"]["failed"] == len(tracker.files)
-    assert any("none of the files could be had" in warning for warning in summary["warnings"])
+    assert any("none of the files could be fetched" in warning for warning in summary["warnings"])
     tracker.on_call = None
     assert (await run_backup(tracker, tmp_path))["status"] == "complete"
     assert stored(tmp_path) == expected(tracker)
@@ -122,7 +122,7 @@ async def test_storage_that_gives_empty_files_is_believed_of_a_few_only(tmp_path
     assert summary["status"] == "incomplete"
     assert summary["attachments"]["stored"] == MAX_EMPTY
     assert "came empty" in summary["warnings"][-1]
-    assert "storage behind the tracker away" in reasons(summary)[0]
+    assert "storage behind the tracker unavailable" in reasons(summary)[0]
     summary = await run_backup(tracker, tmp_path, source=Empty(tracker, away=False))
     assert (summary["status"], summary["attachments"]["stored"]) == ("complete", len(tracker.files) - MAX_EMPTY)
 
@@ -151,7 +151,7 @@ async def test_a_file_that_the_archive_has_tells_whether_the_storage_is_there(tm
 async def test_tracker_that_lists_nothing_is_complete_and_says_so(tmp_path):
     summary = await run_backup(MemoryTracker(), tmp_path)
     assert (summary["status"], len(summary["warnings"])) == ("complete", 1)
-    assert "lists nothing" in summary["warnings"][0]
+    assert "lists no entity and no file" in summary["warnings"][0]
     assert not (await run_backup(small_tracker(), tmp_path / "other"))["warnings"]
 
 
@@ -164,7 +164,7 @@ async def test_file_that_may_or_may_not_be_listed_has_failed(tmp_path, error):
     FaultPlan(tracker, {("download", lost): GoneError("status 404"), ("still_lists", lost): error})
     summary = await run_backup(tracker, tmp_path)
     assert (summary["attachments"]["failed"], summary["attachments"]["gone"]) == (1, 0)
-    assert "could not be found out" in reasons(summary)[0]
+    assert "could not be determined" in reasons(summary)[0]
 
 
 class Stale(MemorySource):

@@ -32,7 +32,7 @@ from tests.support.parts import PATIENCE, run_backup, run_load
 from tests.support.tls import served
 
 OPTIONS = {"targetprocess": {"inline_images": "skip"}, "issuetrak": {"created_by": "APIUser"}}
-REDIRECTS = {"targetprocess", "teampulse", "squash"}
+REDIRECTS = {"redmine", "targetprocess", "teampulse", "squash"}
 """Issuetrak's files come inside of JSON."""
 TEXT = ("json", "xml", "html", "form", "text/plain")
 HOP = {"host", "content-length", "transfer-encoding", "connection", "content-encoding", "date", "server"}

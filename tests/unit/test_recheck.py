@@ -241,7 +241,7 @@ async def test_an_empty_answer_without_a_listed_size_is_not_believed(tmp_path):
     tracker.send = empty
     done = await run_backup(tracker, tmp_path, recheck=1.0)
     assert done["status"] == "incomplete"
-    assert "empty, and no size is listed to hold that against" in done["failures"][0]["reason"]
+    assert "empty, and no size is listed to compare it with" in done["failures"][0]["reason"]
     assert stored(tmp_path) == before
     tracker.send = send
 

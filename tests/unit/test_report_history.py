@@ -82,8 +82,8 @@ async def test_the_page_has_charts_with_descriptions_and_a_table(tmp_path):
     assert [title for title, _ in labelled] == [
         f"{chart}-title" for chart in ("files", "bytes", "changes", "failures", "duration")
     ]
-    assert {name for pair in labelled for name in pair} == ids
-    assert "<script" not in text
+    assert {name for pair in labelled for name in pair} <= ids
+    assert text.count("<script") == 1
     assert "3 backups, one column for each backup." in text
     table = text.partition("The same as a table")[2].partition("</table>")[0]
     assert table.count("<tr>") == 4

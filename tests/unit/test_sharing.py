@@ -29,11 +29,17 @@ async def test_name_is_looked_up_once_and_a_number_never():
     assert there.asked == 1
 
 
-@pytest.mark.parametrize("wanted", ["three", "two", "", "٣"])
+@pytest.mark.parametrize("wanted", ["three", "", "٣"])
 async def test_name_that_fits_no_one_thing_is_told_with_what_there_is(wanted):
     there = Projects("one", "two", "two", "")
     with pytest.raises(errors.ConfigError, match=r"create_project: .*one \(1\), two \(2\)"):
         await NameLookup("create_project", wanted, there.known).number()
+
+
+async def test_name_that_several_things_have_is_told_with_their_numbers():
+    there = Projects("one", "two", "two", "")
+    with pytest.raises(errors.ConfigError, match=r"'two' is ambiguous: it matches 2, 3; write the number"):
+        await NameLookup("create_project", "two", there.known).number()
 
 
 async def test_what_there_is_is_shown_in_part_where_it_is_much():

@@ -24,13 +24,16 @@ SAMPLE_TRACKERS = [
     ("issuetrak", None),
     ("kiwi", None),
     ("redmine", None),
+    ("rt", None),
     ("squash", None),
     ("teampulse", None),
     ("redmine", "kiwi"),
     ("redmine", "redmine"),
+    ("roundup", "roundup"),
     ("targetprocess", "squash"),
     ("targetprocess", "teampulse"),
     ("teampulse", "issuetrak"),
+    ("trac", "trac"),
 ]
 """Samples that are exactly what `migrator init` writes."""
 PAIRS = list(product(sorted(TRACKERS), (None, *sorted(TRACKERS))))

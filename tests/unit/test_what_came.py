@@ -47,7 +47,7 @@ async def test_replaced_characters_are_told_once_for_each_kind_of_question(form,
     told = [record.getMessage() for record in caplog.records]
     count = 2 if form == "json" else 3
     assert told == [
-        f"GET {path}: {count} characters of the answer are no text and were read as U+FFFD"
+        f"GET {path}: {count} characters of the answer are not valid text and were read as U+FFFD"
         for path in ("things/1", "others")
     ]
 

@@ -26,9 +26,14 @@ ROWS = {
     if line.startswith("|") and not line.startswith(("| ---", "| tracker"))
     for cells in [[cell.strip() for cell in line.strip("|").split("|")]]
 }
-TRACKERS = {"Targetprocess": "targetprocess", "TeamPulse": "teampulse", "Issuetrak": "issuetrak", "Squash TM": "squash"}
+TRACKERS = {
+    "Targetprocess": "targetprocess",
+    "TeamPulse": "teampulse",
+    "Issuetrak": "issuetrak",
+    "Redmine": "redmine",
+    "Squash TM": "squash",
+}
 PROMISED = {
-    "Redmine": ("redmine", {"api_key": "x"}),
     "Kiwi TCMS": ("kiwi", {"username": "x", "password": "x"}),
     "Request Tracker": ("rt", {"token": "x"}),
     "Roundup": ("roundup", {"username": "x", "password": "x"}),

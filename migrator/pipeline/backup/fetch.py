@@ -133,16 +133,16 @@ class Fetcher:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know about the downloads as a whole."""
-        empty = f"{self._empty} files came empty, and the tracker lists no size of them"
+        empty = f"{self._empty} files came empty, and the tracker lists no sizes for them"
         counted = ((self._missing_warning(), self._missing), (empty, self._empty))
         return tuple(warning for warning, count in counted if count)
 
     def _missing_warning(self) -> str:
-        none_stored = "none of the files could be had: " if not self._stored else ""
+        none_stored = "none of the files could be fetched: " if not self._stored else ""
         clause = "is listed, and answers that it is" if self._missing == 1 else "are listed, and answer that they are"
         return (
-            f"{none_stored}{self._missing} {clause} not there; is the storage behind the tracker away, or "
-            "does a proxy pass on only the API?"
+            f"{none_stored}{self._missing} {clause} not there; is the storage behind the tracker unavailable, or "
+            "does a proxy forward only the API?"
         )
 
     async def fetch(self, attachment: Attachment) -> Outcome:
@@ -159,7 +159,7 @@ class Fetcher:
         try:
             await self._source.download(attachment, sink)
             if stored.size and not sink.size and _is_unlisted(attachment.size):
-                raise errors.UnexpectedBodyError("empty, and no size is listed to hold that against")
+                raise errors.UnexpectedBodyError("empty, and no size is listed to compare it with")
         except errors.ItemFailedError as error:
             return await self._failed_as(attachment, error)
         return self._stored_as(attachment, Blob(sink.sha256.hexdigest(), sink.size), None)
@@ -186,7 +186,7 @@ class Fetcher:
                 await self._accept_empty(attachment)
             except errors.ItemFailedError as refusal:
                 return await self._failed_as(attachment, refusal)
-            doubt = "empty, and no size is listed to hold that against"
+            doubt = "empty, and no size is listed to compare it with"
             warning = doubt if warning is None else f"{warning}; {doubt}"
         return self._stored_as(attachment, blob, warning)
 
@@ -213,7 +213,7 @@ class Fetcher:
             if len(self._doubted) < MAX_DOUBTED:
                 self._doubted.append(attachment)
             raise errors.UnexpectedBodyError(
-                "empty, as all files before it of which no size is listed; is the storage behind the tracker away?"
+                "empty, like all files before it without a listed size; is the storage behind the tracker unavailable?"
             )
         self._empty += 1
 
@@ -245,7 +245,7 @@ class Fetcher:
             listed = await self._source.still_lists(attachment)
         except errors.ItemFailedError as failure:
             self._missing += 1
-            return Status.FAILED, f"{error}; whether the tracker still lists it could not be found out ({failure})"
+            return Status.FAILED, f"{error}; it could not be determined whether the tracker still lists it ({failure})"
         if not listed:
             return Status.GONE, str(error)
         self._missing += 1

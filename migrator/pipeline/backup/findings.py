@@ -53,8 +53,8 @@ class Findings:
         """After the crawl: add what it should have found and did not."""
         if not vanished.believed:
             reason = (
-                f"{vanished.files:,} of {counted(vanished.held, 'file')} are no longer listed; none was called gone. "
-                "If they were deleted, say so: `migrator backup --accept-gone`; if not, what may this account see?"
+                f"{vanished.files:,} of {counted(vanished.held, 'file')} are no longer listed; none was marked as gone."
+                " If they were deleted, run `migrator backup --accept-gone`; if not, check what this account may see"
             )
             self._others.append(("files no longer listed", reason))
         for ref in sorted(selection.entities):
@@ -62,7 +62,7 @@ class Findings:
                 self._others.append((f"--entity {_option_text(ref)}", "the tracker lists no such entity"))
         self._warn_of_kinds(catalog, crawl, [*kinds, *sorted(selection.kinds)])
         if not (self.failures or catalog.entities.count(crawl.start) or catalog.files.any_listed(crawl.start)):
-            self.warn("the tracker lists nothing, no entity and no file; what may this account see?")
+            self.warn("the tracker lists no entity and no file; check what this account may see")
 
     def _warn_of_kinds(self, catalog: Catalog, crawl: Crawl, kinds: Sequence[str]) -> None:
         unseen = [kind for kind in kinds if kind != UNLINKED and not catalog.entities.has_kind(kind, crawl.start)]

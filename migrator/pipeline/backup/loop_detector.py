@@ -33,9 +33,7 @@ class LoopDetector:
         self._repeats = self._repeats + 1 if content and content == self._last_content else 0
         self._last_content = content
         if self._cursors[page.next] > MAX_REPEATS or self._repeats >= MAX_REPEATS:
-            raise RejectedError(
-                f"the listing {self._stream!r} leads in a circle: the same page came {MAX_REPEATS} times"
-            )
+            raise RejectedError(f"the listing {self._stream!r} loops: the same page came {MAX_REPEATS} times")
 
 
 def _content(page: Page) -> int:

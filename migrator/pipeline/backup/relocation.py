@@ -47,7 +47,7 @@ async def relocate(source: Source, catalog: Catalog, old: str, new: str) -> str:
     try:
         current = await executor.call(catalog.settings.get, "source")
         if current == new:
-            return f"the archive is that of {new} already"
+            return f"the archive already belongs to {new}"
         if current != old:
             raise ConfigError(f"this archive holds {current or 'nothing yet'}, and not {old}: nothing was changed")
         comparison = await _compare(source, await executor.call(catalog.files.sample, SAMPLE_ENTITIES))
@@ -109,7 +109,7 @@ def _refusal(comparison: Comparison, new: str) -> str:
     same, differing = comparison.same, comparison.differing
     count = same + len(differing)
     if not count:
-        return f"the archive holds no file by which {new} could be known again; nothing was changed: use another folder"
+        return f"the archive holds no file by which {new} could be recognised; nothing was changed: use another folder"
     shown = "; ".join(differing[:MAX_SHOWN]) + ("; ..." if len(differing) > MAX_SHOWN else "")
     return f"{new} is another tracker: {same} of {count} files agree; {shown}. Nothing was changed"
 

@@ -29,7 +29,7 @@ class Destination:
         if exists and (
             file or not self.path.is_dir() or {entry.name for entry in self.path.iterdir()} - {self.partial.name}
         ):
-            raise ConfigError(f"{readable(destination)} exists{'' if file else ' and is no empty folder'}")
+            raise ConfigError(f"{readable(destination)} already exists{'' if file else ' and is not empty'}")
 
     def prepare(self) -> None:
         """Make the folder around it, and remove what an earlier export left unfinished."""

@@ -69,7 +69,7 @@ async def recognise(sent: Sequence[Upload], files: Iterable[Attachment], reader:
         if not recognised.has(upload) and not recognised.is_taken(file):
             reason = contents[file.id].reason
             recognised.unsure[upload.attachment.id] = (
-                f"file {file.id} ({file.name!r}) may be it, and can't be read back to tell: {reason}"
+                f"file {file.id} ({file.name!r}) may be this one, but it can't be read back to tell: {reason}"
             )
     await _by_text(recognised, sent, complete, reader)
     return recognised

@@ -71,9 +71,9 @@ class ContentCheck:
         """How the file at the target differs from what was sent, None if it doesn't; and what is newly altered."""
         remote = listed or await self._unlisted(upload)
         if remote is None:
-            return "not at the target any more", None
+            return "no longer at the target", None
         if remote.name != upload.name and not upload.accepted:
-            return f"it is named {remote.name!r} at the target now; it was {upload.name!r}", None
+            return f"it is now called {remote.name!r} at the target; it was {upload.name!r}", None
         sha256 = await self._reader.sha256(remote)
         if sha256 in {upload.blob.sha256, upload.sha256_there}:
             return None, None

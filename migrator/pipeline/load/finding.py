@@ -21,10 +21,10 @@ from migrator.pipeline.load.target_state import TargetState, TargetView, is_in_d
 from migrator.pipeline.reading import remote_of
 from migrator.pipeline.stop import back_off
 
-SAME_NAME_AND_SIZE = "a file of this name and size is there, and can't be read back to tell whether it is this one"
+SAME_NAME_AND_SIZE = "a file with this name and size is there, but it can't be read back to tell whether it is this one"
 DIFFERS = "the content of the file at the {side} is not what was sent"
 NOT_SEEN = (
-    "not seen at the {side} yet: the next {command} looks for it, and sends it again only once it surely isn't there"
+    "not seen at the {side} yet: the next {command} looks for it, and sends it again only if it is not there for sure"
 )
 
 

@@ -97,7 +97,7 @@ class StubCreator:
                     self.created += 1
                     return stub
                 await asyncio.sleep(self._settings.look_again)
-            raise errors.OutcomeUnknownError(f"sent, and not found; the next load looks again ({error})") from error
+            raise errors.OutcomeUnknownError(f"sent, but not found; the next load looks again ({error})") from error
         self.created += 1
         return to
 

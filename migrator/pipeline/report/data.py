@@ -1,61 +1,39 @@
-"""The data of a report: what the source had, what the archive holds, what is at the target, what differs and why.
+"""The rows of a report: what the source had, what the archive holds, what is at each target, what differs and why.
 
 Entities, attachments and uploads are read side by side in the same order, so a report of any length needs little
 memory. They are read twice: once for the totals and once for the rows.
-
-Beware: a difference is not always a failure. That a filter left a file out, or that its name had to be changed, is a
-difference; a failure is something that the next run tries again.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Generic, TypeVar
 
-from migrator.model import Altered, Attachment, EntityRef, Status, UploadStatus
-from migrator.store import Acceptances, Catalog, now
+from migrator.model import Attachment, EntityRef, Status
+from migrator.pipeline.report.differences import (
+    ARRIVED,
+    Category,
+    Difference,
+    UploadReport,
+    differences_at_targets,
+    differences_in_archive,
+)
+from migrator.store import Acceptances, Catalog
 
 T = TypeVar("T")
 UrlOf = Callable[[str, Attachment], str]
 """Base address of a tracker and attachment to the address of the attachment; empty if that is unknown."""
 
-SIZES = (
-    (10**4, "under 10 kB"),
-    (10**5, "10 to 100 kB"),
-    (10**6, "0.1 to 1 MB"),
-    (10**7, "1 to 10 MB"),
-    (10**8, "10 to 100 MB"),
-    (10**9, "0.1 to 1 GB"),
-)
-LARGEST = "1 GB and more"
-MAX_SAMPLES = 50
-"""Files named for each reason in the overview."""
-ARRIVED = {UploadStatus.UPLOADED, UploadStatus.ALREADY_THERE}
-"""Statuses of uploads that are at the target."""
-
-
-@dataclass(frozen=True, slots=True)
-class UploadReport:
-    """One upload of a file: where it is, with its address `url`, or why it isn't there."""
-
-    target: str
-    to: EntityRef
-    status: str
-    remote_id: str
-    name: str
-    error: str
-    content: str
-    url: str
-    altered: Altered = field(default_factory=dict)
-
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """One attachment: at the source, in the archive, at targets. Each difference has whether it is a failure."""
+    """One attachment: at the source, in the archive, at targets.
+
+    `exported` is its path in an exported tree, if the report leads there.
+    """
 
     attachment: Attachment
     status: str
@@ -63,7 +41,8 @@ class FileReport:
     size: int | None
     url: str
     uploads: tuple[UploadReport, ...]
-    differences: tuple[tuple[str, bool], ...]
+    differences: tuple[Difference, ...]
+    exported: str = ""
 
     @property
     def size_known(self) -> int | None:
@@ -86,41 +65,12 @@ class EntityReport:
     def failed(self) -> bool:
         """Whether anything about it is a failure."""
         return bool(self.error and not self.accepted) or any(
-            failure for file in self.files for _, failure in file.differences
+            difference.failure for file in self.files for difference in file.differences
         )
 
-    @property
-    def differs(self) -> bool:
-        """Whether anything differs, failure or not."""
-        return bool(self.error) or any(file.differences for file in self.files)
-
-
-@dataclass(slots=True)
-class Totals:
-    """The totals of a report.
-
-    `content` counts, by target, files that were read back and equal. `reasons` counts differences, each with whether it
-    is a failure; `samples` names files for each. `unlisted` are entities whose files could not be listed, each with
-    whether it is a failure.
-    """
-
-    source: str
-    made_at: str
-    entities: int = 0
-    attachments: int = 0
-    differing: int = 0
-    statuses: Counter[str] = field(default_factory=Counter)
-    archived_bytes: int = 0
-    listed_bytes: int = 0
-    targets: dict[str, Counter[str]] = field(default_factory=dict)
-    target_bytes: Counter[str] = field(default_factory=Counter)
-    kinds: Counter[str] = field(default_factory=Counter)
-    kind_bytes: Counter[str] = field(default_factory=Counter)
-    sizes: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[tuple[str, bool]] = field(default_factory=Counter)
-    samples: dict[str, list[str]] = field(default_factory=dict)
-    unlisted: list[tuple[str, bool]] = field(default_factory=list)
-    content: Counter[str] = field(default_factory=Counter)
+    def count_of(self, category: Category) -> int:
+        """The number of files with such a difference."""
+        return sum(any(each.category is category for each in file.differences) for file in self.files)
 
 
 class _Groups(Generic[T]):
@@ -138,26 +88,45 @@ class _Groups(Generic[T]):
         return rows
 
 
-def entity_reports(catalog: Catalog, url_of: Callable[[str], UrlOf]) -> Iterator[EntityReport]:
-    """The whole archive, entity by entity. `url_of` returns the function for the tracker of an identity."""
+def entity_reports(
+    catalog: Catalog, url_of: Callable[[str], UrlOf], exported: Mapping[str, tuple[str, str]] | None = None
+) -> Iterator[EntityReport]:
+    """The whole archive, entity by entity. `url_of` returns the function for the tracker of an identity.
+
+    `exported` has path and hash of files in an exported tree, by attachment id.
+    """
     source = catalog.settings.get("source") or ""
     attachments = _Groups(catalog.exports.attachments(), lambda row: row[0].owner)
     uploads = _Groups(catalog.exports.uploads(), lambda row: str(row["attachment_id"]))
-    loaded, acceptances = bool(catalog.summaries.totals()["uploads"]), catalog.accepted.all()
+    acceptances, targets = catalog.accepted.all(), catalog.exports.targets()
+    rechecks = _failed_rechecks(catalog)
     for entity in catalog.exports.entities():
         ref = EntityRef(entity["kind"], entity["entity_id"])
         files = []
-        for attachment, archived in attachments.take(ref):
-            sent = tuple(_upload_report(row, url_of) for row in uploads.take(attachment.id))
-            url = url_of(source)(_base(source), attachment)
-            failed = archived["status"] == Status.FAILED
-            accepted = failed and _is_accepted(acceptances, attachment.id, ref, archived["error"])
-            differences = tuple(_differences(attachment, archived, sent, loaded=loaded, accepted=accepted))
-            sha256, size = archived["sha256"] or "", archived["stored_size"]
-            files.append(FileReport(attachment, archived["status"], sha256, size, url, sent, differences))
+        for attachment, row in attachments.take(ref):
+            sent = tuple(_upload_report(upload, url_of) for upload in uploads.take(attachment.id))
+            failed = row["status"] == Status.FAILED
+            accepted = failed and _is_accepted(acceptances, attachment.id, ref, row["error"])
+            recheck = rechecks.get(attachment.id, "")
+            differences = (
+                *differences_in_archive(row, accepted=accepted, recheck=recheck),
+                *differences_at_targets(attachment, row, sent, targets),
+            )
+            url, sha256 = url_of(source)(_base(source), attachment), row["sha256"] or ""
+            path, content = (exported or {}).get(attachment.id, ("", ""))
+            link = path if content == sha256 else ""
+            files.append(
+                FileReport(attachment, row["status"], sha256, row["stored_size"], url, sent, differences, link)
+            )
         accepted = _is_accepted(acceptances, None, ref, entity["error"])
         error = entity["error"] or entity["note"]
         yield EntityReport(ref, entity["title"], entity["url"], error, tuple(files), accepted)
+
+
+def _failed_rechecks(catalog: Catalog) -> dict[str, str]:
+    """Why files that are in the archive could not be fetched again, by attachment id."""
+    failures = catalog.summaries.failures()
+    return {row["attachment"] or "": row["reason"] or "unknown" for row in failures if row["status"] == Status.STORED}
 
 
 def _is_accepted(acceptances: Acceptances, attachment: str | None, ref: EntityRef, reason: str) -> bool:
@@ -175,86 +144,3 @@ def _upload_report(row: dict[str, Any], url_of: Callable[[str], UrlOf]) -> Uploa
     url = url_of(target)(_base(target), remote) if row["status"] in ARRIVED and remote.id else ""
     error, content, altered = row["error"] or "", row["content_check"] or "", json.loads(row["altered"] or "{}")
     return UploadReport(target, to, row["status"], remote.id, remote.name, error, content, url, altered)
-
-
-def _differences(
-    attachment: Attachment, archived: dict[str, Any], uploads: tuple[UploadReport, ...], *, loaded: bool, accepted: bool
-) -> Iterator[tuple[str, bool]]:
-    """What differs and why, each with whether it is a failure."""
-    match archived["status"]:
-        case Status.PENDING:
-            yield "not fetched yet", True
-        case Status.FAILED:
-            what = "accepted as missing in the archive" if accepted else "not in the archive"
-            yield f"{what}: {archived['error'] or 'unknown'}", not accepted
-        case Status.SKIPPED:
-            yield f"left out: {archived['error'] or 'by a filter'}", False
-        case Status.GONE:
-            kept = "; what it was is kept in the archive" if archived["sha256"] else ""
-            yield f"no longer in the source{kept}", False
-    if archived["problem"]:
-        yield f"its blob in the archive is {archived['problem']}", True
-    if loaded and not uploads and archived["status"] == Status.STORED:
-        yield "not uploaded: its entity is not in the mapping", False
-    for upload in uploads:
-        yield from _differences_of_upload(attachment, upload)
-
-
-def _differences_of_upload(attachment: Attachment, upload: UploadReport) -> Iterator[tuple[str, bool]]:
-    match upload.status:
-        case UploadStatus.PLANNED:
-            yield "not uploaded yet", True
-        case UploadStatus.IN_DOUBT:
-            yield f"it is not known whether it arrived: {upload.error or 'sent, no answer seen'}", True
-        case UploadStatus.FAILED:
-            yield f"not at the target as it should be: {upload.error or 'unknown'}", True
-        case UploadStatus.ROLLED_BACK:
-            yield "taken back from the target", False
-    if upload.status in ARRIVED:
-        yield from _differences_at_target(attachment, upload)
-
-
-def _differences_at_target(attachment: Attachment, upload: UploadReport) -> Iterator[tuple[str, bool]]:
-    """Differences of a file that has arrived."""
-    if upload.name != attachment.name:
-        by = " (the target altered it)" if "name" in upload.altered else ""
-        yield f"has another name at the target{by}", False
-    elif "name" in upload.altered:
-        yield "its name was altered by the target", False
-    if "content" in upload.altered:
-        yield "its text was re-encoded by the target", False
-    elif "size" in upload.altered:
-        yield "the target lists another size of it", False
-
-
-def totals_of(entities: Iterable[EntityReport], source: str) -> Totals:
-    """The totals of all entities."""
-    totals = Totals(source, now())
-    for entity in entities:
-        totals.entities += bool(entity.ref.id)
-        if entity.error:
-            totals.unlisted.append((f"{entity.ref}: {entity.error}", not entity.accepted))
-        for file in entity.files:
-            _add(totals, file)
-    return totals
-
-
-def _add(totals: Totals, file: FileReport) -> None:
-    owner, size = file.attachment.owner, file.size_known or 0
-    totals.attachments += 1
-    totals.listed_bytes += size if file.status != Status.GONE else 0
-    totals.statuses[file.status] += 1
-    totals.archived_bytes += (file.size or 0) if file.status == Status.STORED else 0
-    totals.kinds[owner.kind] += 1
-    totals.kind_bytes[owner.kind] += size
-    totals.sizes[next((words for limit, words in SIZES if size < limit), LARGEST)] += 1
-    totals.differing += bool(file.differences)
-    for upload in file.uploads:
-        totals.targets.setdefault(upload.target, Counter())[upload.status] += 1
-        totals.target_bytes[upload.target] += (file.size or 0) if upload.status in ARRIVED else 0
-        totals.content[upload.target] += upload.content == "same"
-    for difference in set(file.differences):
-        totals.reasons[difference] += 1
-        samples = totals.samples.setdefault(difference[0], [])
-        if len(samples) < MAX_SAMPLES:
-            samples.append(f"{owner}: {file.attachment.name}")

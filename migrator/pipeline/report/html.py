@@ -1,8 +1,8 @@
 """The report as one HTML page, made from the template `report.html.j2` beside this module.
 
-Totals and differences come first. The entities follow, grouped by kind and folded, so that a browser copes with 100,000
-files; those with a failure are unfolded. The page is written while the rows are read, so its length takes no memory. It
-has no script and loads nothing.
+The verdict comes first, then totals and differences. The entities follow, grouped by kind and folded, so that a browser
+copes with 100,000 files; those with a failure are unfolded. The page is written while the rows are read, so its length
+takes no memory. It loads nothing, and runs only the script beside this module, which the page's policy names by hash.
 
 Beware: all text on it comes from a tracker. Autoescaping makes markup harmless, and `_shown` control characters and
 marks that turn the direction of text; an address becomes a link only if it is http or https.
@@ -10,8 +10,13 @@ marks that turn the direction of text; an address becomes a link only if it is h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cache
+from importlib.resources import files
 from itertools import groupby
 from typing import TextIO
 from urllib.parse import quote
@@ -19,42 +24,105 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from migrator.pipeline.report.data import ARRIVED, LARGEST, SIZES, EntityReport, Totals
+from migrator.model import EntityRef
+from migrator.pipeline.report.data import EntityReport, FileReport
+from migrator.pipeline.report.differences import ARRIVED, Category
 from migrator.pipeline.report.history import History, Point
+from migrator.pipeline.report.totals import LARGEST, SIZES, UNKNOWN_SIZE, Totals
+from migrator.pipeline.report.verdict import verdict_of
+from migrator.pipeline.summary import in_words
 from migrator.printable import printable
 from migrator.units import human_duration, human_size
 
-MAX_REASONS = 30
-"""Reasons in the overview, the most frequent ones."""
+MAX_GROUPS = 30
+"""Groups of files that differ in the same way, for each category in the overview."""
 MAX_UNLISTED = 200
 """Entities in the overview whose files could not be listed."""
+MAX_BARE_ENTITIES = 5_000
+"""Entities without files that are named."""
 MAX_BARS = 8
 """Bars of a chart."""
 MAX_LABEL_CHARACTERS = 46
 """Characters of the label of a bar."""
 _PIECES_PER_WRITE = 200
 """Pieces of the page that are written together."""
+_CATEGORIES = (
+    (Category.MISSING, "Missing"),
+    (Category.ALTERED, "Renamed or altered"),
+    (Category.INTENDED, "Left out, deleted or rolled back"),
+)
+"""The categories of differences, with their headings."""
 
 
-def write_page(file: TextIO, totals: Totals, history: History, entities: Iterable[EntityReport]) -> None:
-    """Write the whole page."""
-    reasons = totals.reasons.most_common()
-    failures = [(reason.partition(": ")[2] or reason, count) for (reason, bad), count in reasons if bad]
-    sizes = [(words, totals.sizes[words]) for words in [*(words for _, words in SIZES), LARGEST]]
+def write_page(
+    file: TextIO, totals: Totals, names: Mapping[str, str], history: History, entities: Iterable[EntityReport]
+) -> None:
+    """Write the whole page; `names` has the name of each system by its identity."""
+    sizes = [(words, totals.sizes[words]) for words in [*(words for _, words in SIZES), LARGEST, UNKNOWN_SIZE]]
+    style, script = _resource("report.css"), _resource("report.js")
     page = _template().stream(
+        title=_title(totals, names),
+        policy=_policy(style, script),
+        style=Markup(style),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own file
+        verdict=verdict_of(totals, names),
         totals=totals,
+        names=names,
         history=history,
-        reasons=sorted(reasons, key=lambda item: not item[0][1]),
+        categories=_CATEGORIES,
+        anchors=_anchors(totals),
         files_by_kind=[(kind or "?", count) for kind, count in totals.kinds.most_common(MAX_BARS)],
-        files_by_size=sizes if totals.attachments else [],
-        failures=failures[:MAX_BARS],
+        files_by_size=sizes[: None if totals.sizes[UNKNOWN_SIZE] else -1] if totals.attachments else [],
+        failures=_failures(totals).most_common(MAX_BARS),
         kinds=groupby(entities, lambda entity: entity.ref.kind),
-        max_reasons=MAX_REASONS,
+        max_groups=MAX_GROUPS,
         max_unlisted=MAX_UNLISTED,
+        max_bare=MAX_BARE_ENTITIES,
         max_label=MAX_LABEL_CHARACTERS,
     )
     page.enable_buffering(_PIECES_PER_WRITE)
     file.writelines(page)
+
+
+def _title(totals: Totals, names: Mapping[str, str]) -> str:
+    if not totals.source:
+        return "Files of an issue tracker"
+    targets = [names[target] for target in totals.targets]
+    source = names[totals.source]
+    return f"Files of {source}, moved to {' and '.join(targets)}" if targets else f"Backup of the files of {source}"
+
+
+def _resource(name: str) -> str:
+    return (files("migrator.pipeline.report") / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """The content security policy: no source of anything, except for this style and this script."""
+    rules = [f"{rule} 'sha256-{_digest(text)}'" for rule, text in (("style-src", style), ("script-src", script))]
+    return "; ".join(["default-src 'none'", *rules, "base-uri 'none'", "form-action 'none'"])
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _anchors(totals: Totals) -> dict[EntityRef, int]:
+    """A number for each entity to which the overview leads."""
+    anchors: dict[EntityRef, int] = {}
+    for category, _ in _CATEGORIES:
+        for _, members in totals.groups_of(category)[:MAX_GROUPS]:
+            for ref, _ in members.samples:
+                anchors.setdefault(ref, len(anchors))
+    return anchors
+
+
+def _failures(totals: Totals) -> Counter[str]:
+    """The number of files that failed for each reason."""
+    failures = Counter[str]()
+    for group, members in totals.groups.items():
+        if group.failure:
+            failures[group.text.partition(": ")[2] or group.text] += members.count
+    return failures
 
 
 @cache
@@ -68,15 +136,18 @@ def _template() -> Template:
     )
     environment.filters |= {
         "arrived": lambda statuses: sum(statuses[status] for status in ARRIVED),
+        "bytes_of": lambda entity: sum(file.size_known or 0 for file in entity.files),
+        "classes": _classes,
         "counted": _counted,
         "duration": human_duration,
         "in_unit": lambda value, unit: _UNITS[unit](value),
+        "local": _local,
         "others": _others,
         "sums_of": _sums_of,
         "size": human_size,
         "thousands": "{:,}".format,
         "web_address": _web_address,
-        "words": _words,
+        "words": in_words,
     }
     return environment.get_template("report.html.j2")
 
@@ -94,6 +165,20 @@ def _shown(value: object) -> object:
     return value if isinstance(value, Markup) else printable(str(value))
 
 
+def _classes(file: FileReport) -> Markup:
+    """The categories of a file's differences as an attribute, by which the script filters."""
+    names = " ".join(sorted({difference.category for difference in file.differences}))
+    return Markup(' class="{}"').format(names) if names else Markup()
+
+
+def _local(moment: str) -> str:
+    """`29 November 2026, 02:05 (UTC+01:00)`, in the time zone of this machine."""
+    local = datetime.fromisoformat(moment).astimezone()
+    offset = f"{local:%z}"
+    zone = "UTC" if offset == "+0000" else f"UTC{offset[:3]}:{offset[3:5]}"
+    return f"{local.day} {local:%B %Y, %H:%M} ({zone})"
+
+
 def _web_address(url: str) -> str:
     """The address if it is http or https, and nothing if it is another, such as `javascript:`."""
     if not url.lower().startswith(("http://", "https://")):
@@ -103,9 +188,9 @@ def _web_address(url: str) -> str:
     return "".join(char if char.isprintable() else quote(char, errors="replace") for char in url)
 
 
-def _counted(number: int, noun: str) -> str:
+def _counted(number: int, one: str, many: str = "") -> str:
     """`1 file`, `2,000 files`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _sums_of(points: Sequence[Point], series: Sequence[tuple[str, str, str]]) -> list[float | None]:
@@ -114,14 +199,9 @@ def _sums_of(points: Sequence[Point], series: Sequence[tuple[str, str, str]]) ->
     return [None if all(value is None for value in each) else sum(value or 0 for value in each) for each in values]
 
 
-def _words(status: str) -> str:
-    """A status in words."""
-    return status.replace("_", " ")
-
-
 def _others(statuses: dict[str, int], size: str) -> str:
     """A size, followed by the number of files with each status that is not good."""
     good = {"stored", *ARRIVED}
-    return ", ".join(
-        [size, *(f"{count:,} {_words(status)}" for status, count in sorted(statuses.items()) if status not in good)]
+    return "; ".join(
+        [size, *(f"{count:,} {in_words(status)}" for status, count in sorted(statuses.items()) if status not in good)]
     )

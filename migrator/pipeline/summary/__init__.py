@@ -44,6 +44,7 @@ from migrator.pipeline.summary.snapshots import DiffSummary, FileChange, Snapsho
 from migrator.pipeline.summary.start import CompletionSummary, InitSummary
 from migrator.pipeline.summary.status import AcceptSummary, ArchiveTotals, BlobTotals, Health, RunRow, StatusSummary
 from migrator.pipeline.summary.upkeep import BlobFile, CopySummary, Problem, PruneSummary, RebuildSummary, VerifySummary
+from migrator.pipeline.summary.words import in_words
 
 __all__ = [
     "HIDDEN",
@@ -106,5 +107,6 @@ __all__ = [
     "UploadCounts",
     "VerifySummary",
     "as_json",
+    "in_words",
     "worst_of",
 ]

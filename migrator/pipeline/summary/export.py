@@ -30,13 +30,22 @@ class ExportSummary(ItemsSummary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSummary(Summary):
-    """The summary of a report: the files written, and what is in them. `redirected` counts rows of redirects."""
+    """The summary of a report: the files written, and what is in them.
+
+    `verdict` is fine, warning or bad, `sentence` says why. `differing` counts files, `missing`, `altered` and
+    `intended` those of each category of differences; `redirected` counts rows of redirects.
+    """
 
     command = "report"
 
     out: str | None
     redirects: str | None
+    verdict: str
+    sentence: str
     entities: int
     attachments: int
     differing: int
+    missing: int
+    altered: int
+    intended: int
     redirected: int | None = field(default=None, metadata=OPTIONAL)

@@ -20,13 +20,17 @@ class BlobTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveTotals:
-    """What an archive holds, and what is unfinished; `attachments`, `uploads` and `restored` by status."""
+    """What an archive holds, and what is unfinished; `attachments`, `uploads` and `restored` by status.
+
+    `targets` has the uploads of each target, if there are several.
+    """
 
     altered: int | None = field(default=None, metadata=OPTIONAL)
     entities: int
     attachments: dict[str, int]
     blobs: BlobTotals
     uploads: dict[str, int]
+    targets: dict[str, dict[str, int]] | None = field(default=None, metadata=OPTIONAL)
     restored: dict[str, int] | None = field(default=None, metadata=OPTIONAL)
     crawl_under_way: bool
 

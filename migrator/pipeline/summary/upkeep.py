@@ -61,7 +61,7 @@ class VerifySummary(RunSummary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildSummary(Summary):
-    """The summary of a rebuild. `made_from` is `manifest` if the catalog was made anew, else `catalog`.
+    """The summary of a rebuild. `made_from` is `manifest` if the catalog was rebuilt, else `catalog`.
 
     The counts are what the catalog has now.
     """

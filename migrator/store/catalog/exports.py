@@ -32,7 +32,7 @@ ORDER BY 1, 2
 """
 _ATTACHMENTS = f"""
 SELECT {COLUMNS_OF_A}, a.status AS status, a.error AS error, a.sha256 AS sha256, b.size AS stored_size,
-    b.problem AS problem
+    b.problem AS problem, a.first_run AS first_run
 FROM attachments a LEFT JOIN blobs b USING (sha256) ORDER BY kind, entity_id, attachment_id
 """
 
@@ -68,11 +68,17 @@ class Exports(CatalogPart):
         return self._dicts(_ENTITIES)
 
     def attachments(self) -> Iterator[tuple[Attachment, dict[str, Any]]]:
-        """Every attachment, in the order of `entities`, with its status, error, sha256, stored_size and problem."""
+        """Every attachment in the order of `entities`, with status, error, sha256, stored_size, problem, first_run."""
         width = len(COLUMNS.split(", "))
         for row in self._dicts(_ATTACHMENTS):
             values = list(row.values())
             yield attachment_from(values[:width]), dict(list(row.items())[width:])
+
+    def targets(self) -> dict[str, int]:
+        """Every target to which something was loaded, with the run of the last load of all."""
+        (last,) = self._db.execute("SELECT coalesce(max(run_id), 0) FROM runs WHERE command = 'load'").fetchone()
+        rows = self._db.execute("SELECT DISTINCT target FROM uploads WHERE target != ? ORDER BY 1", [OWN_SOURCE])
+        return {target: int(last) for (target,) in rows}
 
     def uploads(self) -> Iterator[dict[str, Any]]:
         """Every upload to a target, in the order of `attachments`; not what was restored to the source."""

@@ -143,6 +143,15 @@ class Summaries(CatalogPart):
         ).fetchone()
         return int(row[0])
 
+    def _uploads_by_target(self) -> dict[str, dict[str, int]]:
+        targets: dict[str, dict[str, int]] = {}
+        rows = self._db.execute(
+            "SELECT target, status, count(*) FROM uploads WHERE target != ? GROUP BY 1, 2 ORDER BY 1, 2", [OWN_SOURCE]
+        )
+        for target, status, number in rows:
+            targets.setdefault(target, {})[status] = number
+        return targets
+
     def totals(self) -> dict[str, Any]:
         """The number of entities, attachments, blobs and uploads, the latter by status; for `status`."""
         execute, statuses = self._db.execute, Counter[str]()
@@ -153,6 +162,7 @@ class Summaries(CatalogPart):
             (altered,) = execute("SELECT count(*) FROM uploads WHERE altered IS NOT NULL").fetchone()
         uploads = "SELECT status, count(*) FROM uploads"
         restored = dict(execute(f"{uploads} WHERE target = ? GROUP BY 1 ORDER BY 1", [OWN_SOURCE]).fetchall())
+        targets = self._uploads_by_target()
         of_snapshot = (
             "" if self._database.viewed_snapshot is None else "WHERE sha256 IN (SELECT sha256 FROM attachments)"
         )
@@ -168,6 +178,7 @@ class Summaries(CatalogPart):
                 )
             ),
             "uploads": dict(execute(f"{uploads} WHERE target != ? GROUP BY 1 ORDER BY 1", [OWN_SOURCE]).fetchall()),
+            **({"targets": targets} if len(targets) > 1 else {}),
             **({"restored": restored} if restored else {}),
             "crawl_under_way": execute("SELECT count(*) FROM checkpoints WHERE NOT partial").fetchone()[0] > 0,
         }

@@ -58,7 +58,7 @@ def audit(root: Path) -> list[Finding]:
 
 def _audit(root: Path, path: Path) -> list[Finding]:
     if not (root / CATALOG).exists():
-        return [("E10", CATALOG, "it is not there; `migrator rebuild` rebuilds it")]
+        return [("E10", CATALOG, "it is missing; `migrator rebuild` recreates it")]
     if not _has_our_header(root / CATALOG):
         return [("E11", CATALOG, "its header")]
     try:
@@ -156,7 +156,7 @@ def _misplaced(db: Database, path: Path, replayed: Replay) -> Iterator[Finding]:
 
 def _compare(db: Database, replayed: Replay) -> Iterator[Finding]:
     if _schema(db) != _schema(replayed.db):
-        yield "E11", CATALOG, "its tables are not those that the manifest tells of"
+        yield "E11", CATALOG, "its tables are not those of the manifest"
         return
     remaining = MAX_ROWS_NAMED
     crawl = _crawl_under_way(db)

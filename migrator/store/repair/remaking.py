@@ -31,9 +31,7 @@ def remake(root: Path) -> list[str]:
     """
     path, fresh = manifest.path_in(root), root / NEW_CATALOG
     if not path.exists():
-        raise ArchiveDamagedError(
-            f"{root} has no {JOURNAL} to make a catalog from; start anew with a `migrator backup`"
-        )
+        raise ArchiveDamagedError(f"{root} has no {JOURNAL} to make a catalog from; start again with `migrator backup`")
     with disk_errors(CATALOG):
         disk.remove(fresh)
         disk.write_file(fresh, b"")

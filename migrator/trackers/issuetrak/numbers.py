@@ -78,7 +78,7 @@ class IssueRange:
                 return
         if known:
             raise RetriableError(
-                f"Issue {known[-1]} answered before and no longer does, so no gap in the numbers is believed"
+                f"Issue {known[-1]} answered before and no longer does, so gaps in the numbers are not trusted"
             )
 
     def _page_of(self, numbers: range, answers: list[dict[str, Any] | BaseException], *, begun: bool) -> Page:

@@ -86,7 +86,7 @@ class Search:
                 return await self._fetch_after(request)
             except _OtherSizeError as other:
                 self.own_page_size = other.size
-        raise UnexpectedBodyError("issues/search: its pages are of another size each time")
+        raise UnexpectedBodyError("issues/search: the size of its pages changes each time")
 
     async def _fetch_after(self, request: PageRequest) -> PageItems:
         index, size = (

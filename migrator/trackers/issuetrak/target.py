@@ -53,7 +53,7 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
     async def oddities(self) -> tuple[str, ...]:
         await self._lists.find_route()
         unset = (
-            "target.options.created_by is not set: files whose author is no active user of this Issuetrak are refused"
+            "target.options.created_by is not set: files whose author is not an active user of Issuetrak are refused"
         )
         return (
             *(() if self._lists.route else (UNPROVEN,)),

@@ -83,7 +83,7 @@ class Fields:
             for kind, names in sorted(others.items())
         ]
         if unknown:
-            sentences.insert(0, f"`file_fields` names what is no custom field for files here: {_listed(unknown)}")
+            sentences.insert(0, f"`file_fields` names what is not a custom field for files here: {_listed(unknown)}")
         return tuple(sentences)
 
     def may_hold_files(self, item: Mapping[str, Any]) -> bool:

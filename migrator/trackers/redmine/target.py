@@ -68,7 +68,7 @@ class RedmineTarget(RedmineTracker, Target):
         except ItemFailedError as error:
             raise OutcomeUnknownError(f"sent, but it could not be looked up ({error})") from None
         if remote_id not in files:
-            reason = "Redmine said yes, but doesn't list the file; may this account edit the issue?"
+            reason = "Redmine accepted the file, but doesn't list it; may this account edit the issue?"
             raise OutcomeUnknownError(f"{owner}: {reason}", accepted=True)
         return files[remote_id]
 

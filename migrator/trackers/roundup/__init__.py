@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from migrator.model import Attachment
-from migrator.trackers import Adapter
+from migrator.trackers import Adapter, Guide
 from migrator.trackers.roundup.client import CAPABILITIES, Options
 from migrator.trackers.roundup.parse import file_number
 from migrator.trackers.roundup.source import RoundupSource
@@ -50,4 +50,12 @@ ADAPTER = Adapter(
     signer=signer,
     capabilities=CAPABILITIES,
     url_of=attachment_url,
+    guide=Guide(
+        name="Roundup",
+        url="https://issues.example.org/demo",
+        url_note="with the tracker's name",
+        username="backup",
+        source_notes=("The account needs the permission Rest Access.",),
+        target_notes=("The account needs the permission Rest Access.",),
+    ),
 )

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from migrator.model import Attachment
-from migrator.trackers import Adapter
+from migrator.trackers import Adapter, Guide
 from migrator.trackers.rt.client import CAPABILITIES, Options
 from migrator.trackers.rt.source import RtSource
 from migrator.trackers.rt.target import RtTarget
@@ -51,4 +51,13 @@ ADAPTER = Adapter(
     signer=signer,
     capabilities=CAPABILITIES,
     url_of=attachment_url,
+    guide=Guide(
+        name="Request Tracker",
+        url="https://rt.example.org",
+        username="backup",
+        auth_notes={"token": "Logged in as, Settings, Auth tokens; best of a superuser"},
+        source_notes=("`migrator check` says whether the account sees all files.",),
+        target_notes=("RT's API can't delete files, so a load can't be rolled back.",),
+        examples={"query": "Queue = 'Support' AND Created > '2020-01-01'", "create_queue": "Support"},
+    ),
 )

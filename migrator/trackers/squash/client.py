@@ -53,7 +53,7 @@ class Options:
     """[source.options] and [target.options].
 
     page_size       source: items on a page of a listing; the server may return fewer
-    project_files   source: "read", or "skip" for an account that is no administrator and so may not read projects
+    project_files   source: "read", or "skip" for an account that isn't an administrator's and may not read projects
                     themselves
     change_dates    source: true asks lists for the dates of changes, as `[nightly] full_every` needs them
     untold          source: an owner whose record doesn't mention files: "report" it as not read, or "ignore" it
@@ -90,8 +90,7 @@ class SquashTM(HttpTracker[Options]):
             hint = "should `url` end with /squash?"
             raise TrackerUnreachableError(f"no {API} at this address ({error}); {hint}") from None
         count = non_negative(as_object(answer.get("page")).get("totalElements"))
-        noun = stream.removesuffix("s") if count == 1 else stream
-        return f"Squash TM with {'some' if count is None else count} {noun} to be seen"
+        return f"Squash TM; {stream} visible to this account: {'some' if count is None else count}"
 
     @override
     async def oddities(self) -> tuple[str, ...]:

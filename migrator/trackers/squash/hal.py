@@ -81,7 +81,7 @@ async def read_page(
     items, without_id = with_ids(answer, step.path) if unread is not None else (items_in(answer, step.path), [])
     ids, count = [number_of(item) for item in items], len(items) + len(without_id)
     if integer(stated.get("number")) not in {None, step.page}:
-        raise UnexpectedBodyError(f"GET {step.path}: page {step.page} was asked for, another came")
+        raise UnexpectedBodyError(f"GET {step.path}: page {step.page} was requested, but another one came")
     if step.page and await _is_repeat(get, step, ids):
         await _require_everything(get, step, count, stated)
         return [], None

@@ -202,6 +202,6 @@ async def odd_lists(get: Get, page_size: int) -> tuple[str, ...]:
             )
         if stream == "projects" and not items:
             sentences.append(
-                "no project is to be seen: this account may read none, so there is nothing to back up or load"
+                "no project can be seen: this account may not read any, so there is nothing to back up or load"
             )
     return tuple(sentences)

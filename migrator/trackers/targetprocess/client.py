@@ -155,7 +155,7 @@ class Targetprocess(HttpTracker[Options]):
                 listed(await self._api.ask(name, {"take": "2"}), name)
             except errors.ItemFailedError:
                 continue
-            return f"its {name} answer, but it doesn't tell as whom ({refusal})"
+            return f"its {name} answer, but it doesn't say who is logged in ({refusal})"
         if isinstance(refusal, errors.ForbiddenError):
             raise errors.AuthError(f"{refusal}; requesters may not use the API") from refusal
         raise refusal

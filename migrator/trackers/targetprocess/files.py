@@ -89,7 +89,7 @@ class EntityFiles:
             raise errors.ShortListingError(f"{owner} has {count} files, and {len(files)} of them are listed")
         if among_all is None and self._may_be_cut(files, count):
             raise errors.ShortListingError(
-                f"{owner} lists {len(files)} files, which may be where the server cuts its list"
+                f"{owner} lists {len(files)} files, which may be the limit of the server's lists"
             )
         return files
 

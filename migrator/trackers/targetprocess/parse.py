@@ -40,7 +40,7 @@ def parsed(answer: Answer, place: str) -> dict[str, Any]:
     if looks_like_html(answer.body):
         page = f"{place}: a web page ({error_reason(answer.body)}) instead of an answer"
         if is_login_form(answer.body):
-            raise errors.AuthError(f"{page}; check the auth")
+            raise errors.AuthError(f"{page}; check the credentials")
         raise errors.UnexpectedBodyError(page)
     is_xml = answer.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     try:
@@ -213,7 +213,9 @@ def names_a_file(body: bytes) -> bool:
 def with_remedy(error: errors.MigratorError, *, inline: bool) -> errors.MigratorError:
     """The error of a refused download, with what a person can do about it."""
     if inline:
-        remedy = "a browser's cookie as [source.download_auth] may, and inline_images = 'skip' leaves it out"
-        return errors.NotExposedError(f"an image of the text, not handed out by the REST API; {remedy}")
+        return errors.NotExposedError(
+            "image pasted into a description: the REST API can't download it. Set [source.download_auth] to a browser "
+            'cookie, or inline_images = "skip" to ignore these images.'
+        )
     hint = "a token may not fetch files: set [source.download_auth] to username and password, or to a cookie"
     return type(error)(f"{error} ({hint})")

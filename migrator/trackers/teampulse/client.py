@@ -72,7 +72,7 @@ class TeamPulse(HttpTracker[Options]):
         """A server that doesn't say who is logged in is recognised by its lists."""
         probe, answer, refusal = await self._probe()
         if probe != PROBES[0]:
-            return f"TeamPulse; its {probe} answer, but it doesn't tell as whom ({refusal})"
+            return f"TeamPulse; its {probe} answer, but it doesn't say who is logged in ({refusal})"
         user = as_object(answer)
         return f"TeamPulse as {text(user.get('displayName')) or text(user.get('name')) or 'somebody without a name'}"
 
@@ -114,7 +114,7 @@ class TeamPulse(HttpTracker[Options]):
     async def _fetch(self, attachment: Attachment, paths: Sequence[str], sink: Sink) -> None:
         """From the first of these addresses that returns the file; each may be meant for another kind of login."""
         refusal: errors.MigratorError = errors.NotExposedError(
-            f"attachment {attachment.id}: the server states no address of it"
+            f"attachment {attachment.id}: the tracker gives no download address"
         )
         for number, address in enumerate(paths):
             try:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from migrator.model import Attachment
-from migrator.trackers import Adapter
+from migrator.trackers import Adapter, Guide
 from migrator.trackers.trac.client import CAPABILITIES, Options
 from migrator.trackers.trac.source import TracSource
 from migrator.trackers.trac.target import TracTarget
@@ -45,4 +45,13 @@ ADAPTER = Adapter(
     signer=signer,
     capabilities=CAPABILITIES,
     url_of=attachment_url,
+    guide=Guide(
+        name="Trac",
+        url="https://trac.example.org/project",
+        url_note="what comes before /login/rpc",
+        username="backup",
+        source_notes=("It needs XmlRpcPlugin (TracXMLRPC), and the account the permissions XML_RPC and TICKET_VIEW.",),
+        target_notes=("It needs XmlRpcPlugin (TracXMLRPC), and the account the permission TICKET_APPEND.",),
+        examples={"create_type": "task"},
+    ),
 )

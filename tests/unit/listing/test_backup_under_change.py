@@ -184,7 +184,7 @@ async def test_a_listing_that_leads_in_a_circle_ends_as_a_failure(tmp_path, how,
     tracker = small_tracker(page_size=3)
     source = Circling(tracker, at, length, how)
     summary = await run_backup(tracker, tmp_path, source=source)
-    told = [(failure["name"], "circle" in failure["reason"]) for failure in summary["failures"]]
+    told = [(failure["name"], "loops" in failure["reason"]) for failure in summary["failures"]]
     assert told == [(f"listing of {stream}", True) for stream in source.capabilities.streams]
     assert source.reads <= at + (MAX_REPEATS + 2) * length * len(source.capabilities.streams)
     assert rows(tmp_path, "SELECT status FROM runs") == [("incomplete",)]
