@@ -1,4 +1,4 @@
-"""Trackers whose answers are made wrong on their way out: any sandbox, and the stand-in for a Redmine.
+"""Trackers whose answers are made wrong on their way out: any sandbox, and any stand-in for a real tracker.
 
 Each example has a fresh one, so that an example that failed fails again.
 """
@@ -18,6 +18,8 @@ from migrator.sandbox.world.model import World
 from tests.fuzz.mutations import Change, changed
 from tests.trackers.fake_redmine import KEY, FakeRedmine
 from tests.trackers.fake_redmine_beside import Space
+from tests.trackers.fake_roundup import PASSWORD, USER, FakeRoundup
+from tests.trackers.fake_trac import FakeTrac
 
 MOST = 400
 """So many requests are a loop."""
@@ -97,6 +99,24 @@ class WrongRedmine(FakeRedmine):
         return await self.plan.answer(request, super()._answer)
 
 
+class WrongRoundup(FakeRoundup):
+    """The same for this stand-in."""
+
+    plan: Plan
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        return await self.plan.answer(request, super()._answer)
+
+
+class WrongTrac(FakeTrac):
+    """The same for this stand-in."""
+
+    plan: Plan
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        return await self.plan.answer(request, super()._answer)
+
+
 @dataclass(frozen=True)
 class Running:
     """Where it is, and how to log in."""
@@ -116,6 +136,13 @@ async def wrong_tracker(tracker: str, world: World, plan: Plan, **oddities: Any)
         async with fake.running():
             yield Running(fake.url, {"api_key": KEY}, fake)
         return
+    if tracker in {"roundup", "trac"}:
+        stand_in = WrongRoundup() if tracker == "roundup" else WrongTrac()
+        stand_in.plan = plan
+        (fill_roundup if tracker == "roundup" else fill_trac)(stand_in, world)
+        async with stand_in.running():
+            yield Running(stand_in.url, {"username": USER, "password": PASSWORD}, stand_in)
+        return
     kind = type("Wrong" + SANDBOXES[tracker].__name__, (Wrong, SANDBOXES[tracker]), {"plan": plan})
     async with kind(world, **oddities) as sandbox:
         yield Running(sandbox.url, sandbox.credentials, sandbox)
@@ -128,6 +155,23 @@ def fill(fake: FakeRedmine, world: World) -> None:
         if (owner := world.owner_of(file)) is not None:
             fake.file(issues[owner], file.name, world.content(file), file.description or "", file.media_type)
     fill_beside(fake)
+
+
+def fill_roundup(fake: FakeRoundup, world: World) -> None:
+    """The files of a world on issues."""
+    issues = {entity.id: fake.issue(entity.title) for entity in world.entities}
+    for file in world.attachments:
+        if (owner := world.owner_of(file)) is not None:
+            number = fake.file(file.name, world.content(file), file.media_type)
+            fake.items["issue"][issues[owner]]["files"].append(number)
+
+
+def fill_trac(fake: FakeTrac, world: World) -> None:
+    """The files of a world on tickets."""
+    tickets = {entity.id: fake.ticket(entity.title) for entity in world.entities}
+    for file in world.attachments:
+        if (owner := world.owner_of(file)) is not None:
+            fake.put(tickets[owner], file.name, file.description or "", world.content(file), replace=False)
 
 
 def fill_beside(fake: FakeRedmine) -> None:
