@@ -1,4 +1,4 @@
-"""Trackers whose answers are made wrong on their way out: any sandbox, and stand-ins for Redmine, Kiwi and RT.
+"""Trackers whose answers are made wrong on their way out: any sandbox, and any stand-in for a real tracker.
 
 Each example has a fresh one, so that an example that failed fails again.
 """
@@ -16,10 +16,14 @@ from migrator.sandbox import SANDBOXES
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.world.model import World
 from tests.fuzz.mutations import Change, changed
-from tests.trackers.fake_kiwi import PASSWORD, USER, FakeKiwi
+from tests.trackers.fake_kiwi import PASSWORD as KIWI_PASSWORD
+from tests.trackers.fake_kiwi import USER as KIWI_USER
+from tests.trackers.fake_kiwi import FakeKiwi
 from tests.trackers.fake_redmine import KEY, FakeRedmine
 from tests.trackers.fake_redmine_beside import Space
+from tests.trackers.fake_roundup import PASSWORD, USER, FakeRoundup
 from tests.trackers.fake_rt import TOKEN, FakeRt
+from tests.trackers.fake_trac import FakeTrac
 
 MOST = 400
 """So many requests are a loop."""
@@ -120,6 +124,24 @@ class WrongRt(FakeRt):
         return await self.plan.answer(request, super()._answer)
 
 
+class WrongRoundup(FakeRoundup):
+    """The same for this stand-in."""
+
+    plan: Plan
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        return await self.plan.answer(request, super()._answer)
+
+
+class WrongTrac(FakeTrac):
+    """The same for this stand-in."""
+
+    plan: Plan
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        return await self.plan.answer(request, super()._answer)
+
+
 @dataclass(frozen=True)
 class Running:
     """Where it is, and how to log in."""
@@ -144,7 +166,7 @@ async def wrong_tracker(tracker: str, world: World, plan: Plan, **oddities: Any)
         kiwi.plan = plan
         fill_kiwi(kiwi, world)
         async with kiwi.running():
-            yield Running(kiwi.url, {"username": USER, "password": PASSWORD}, kiwi)
+            yield Running(kiwi.url, {"username": KIWI_USER, "password": KIWI_PASSWORD}, kiwi)
         return
     if tracker == "rt":
         rt = WrongRt()
@@ -152,6 +174,13 @@ async def wrong_tracker(tracker: str, world: World, plan: Plan, **oddities: Any)
         fill_rt(rt, world)
         async with rt.running():
             yield Running(rt.url, {"token": TOKEN}, rt)
+        return
+    if tracker in {"roundup", "trac"}:
+        stand_in = WrongRoundup() if tracker == "roundup" else WrongTrac()
+        stand_in.plan = plan
+        (fill_roundup if tracker == "roundup" else fill_trac)(stand_in, world)
+        async with stand_in.running():
+            yield Running(stand_in.url, {"username": USER, "password": PASSWORD}, stand_in)
         return
     kind = type("Wrong" + SANDBOXES[tracker].__name__, (Wrong, SANDBOXES[tracker]), {"plan": plan})
     async with kind(world, **oddities) as sandbox:
@@ -189,6 +218,23 @@ def fill_rt(fake: FakeRt, world: World) -> None:
     fake.limit = 3
     fake.file(max(fake.tickets), "cut.bin", b"newer", "image/png")
     fake.limit = None
+
+
+def fill_roundup(fake: FakeRoundup, world: World) -> None:
+    """The files of a world on issues."""
+    issues = {entity.id: fake.issue(entity.title) for entity in world.entities}
+    for file in world.attachments:
+        if (owner := world.owner_of(file)) is not None:
+            number = fake.file(file.name, world.content(file), file.media_type)
+            fake.items["issue"][issues[owner]]["files"].append(number)
+
+
+def fill_trac(fake: FakeTrac, world: World) -> None:
+    """The files of a world on tickets."""
+    tickets = {entity.id: fake.ticket(entity.title) for entity in world.entities}
+    for file in world.attachments:
+        if (owner := world.owner_of(file)) is not None:
+            fake.put(tickets[owner], file.name, file.description or "", world.content(file), replace=False)
 
 
 def fill_beside(fake: FakeRedmine) -> None:

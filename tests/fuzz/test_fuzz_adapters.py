@@ -33,16 +33,18 @@ from tests.fuzz.mutations import changes
 from tests.fuzz.servers import MOST, Plan, wrong_tracker
 from tests.support.parts import FULL
 
-TRACKERS = ("issuetrak", "kiwi", "redmine", "rt", "squash", "targetprocess", "teampulse")
+TRACKERS = ("issuetrak", "kiwi", "redmine", "roundup", "rt", "squash", "targetprocess", "teampulse", "trac")
 WORLD = World.generate(entities=14, seed=5, attachments=24, median_bytes=300, large_bytes=0)
 OPTIONS: dict[str, dict[str, Any]] = {
     "issuetrak": {"created_by": "APIUser", "page_size": 20, "zip": True},
     "kiwi": {"create_product": "Demo & more", "page_size": 5},
     "redmine": {"create_project": "secret", "create_kind": "Task"},
     "rt": {"create_queue": "Main", "max_bytes": 1_000_000},
+    "roundup": {},
     "squash": {"page_size": 3},
     "targetprocess": {"page_size": 5, "create_project": "Sandbox", "inline_images": "skip"},
     "teampulse": {"page_size": 5, "create_project": "Sandbox"},
+    "trac": {},
 }
 FORMATS = {"targetprocess": ("json", "xml")}
 DRAFT = EntityDraft("Bug", "a stub", "text", "migrator-" + "0" * 24)

@@ -70,6 +70,14 @@ class Roundup:
     async def truth_of(self, number: str) -> list[tuple[str, int, str, str]]:
         return [(file.name, file.size, file.sha256, "") for file in await self.files_of(number)]
 
+    async def newest_file(self) -> list[str]:
+        query = {"@page_size": "1", "@page_index": "1", "@sort": "-id"}
+        return [file["id"] for file in (await self.call("GET", "file", params=query))["collection"]]
+
+    async def retire(self, number: str) -> None:
+        state = (await self.call("GET", f"file/{number}"))["@etag"]
+        await self.call("DELETE", f"file/{number}", headers={"If-Match": state})
+
     async def files_of(self, number: str) -> list[ServerFile]:
         """The files of an issue; all are downloaded."""
         item = await self.call("GET", f"issue/{number}", params={"@verbose": "2"})

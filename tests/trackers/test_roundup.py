@@ -274,3 +274,29 @@ async def test_a_file_taken_off_its_issue_is_gone_though_it_can_be_downloaded(fa
     fake.items["issue"][number]["files"].clear()
     with pytest.raises(errors.GoneError):
         await target(fake.url).read_back(listed, MemorySink())
+
+
+@real[0]
+@real[1]
+async def test_a_real_roundup_gets_the_file_that_a_killed_upload_left():
+    async with Roundup() as roundup:
+        name = f"left-{secrets.token_hex(4)}.txt"
+        left, number = await roundup.file(name, b"a file"), await roundup.issue("one")
+        made = await target(*REAL).upload(issue(number), Draft(name, "text/plain", "", 6), Bytes(b"a file"))
+        assert made.locator == left
+        assert [(file.id, file.name) for file in await roundup.files_of(number)] == [(left, name)]
+
+
+@real[0]
+@real[1]
+async def test_a_real_roundup_without_the_content_of_a_file_gives_no_file():
+    """It refuses an empty file and keeps the record, whose other address answers 200 with an error message."""
+    async with Roundup() as roundup:
+        with pytest.raises(AssertionError, match="405"):
+            await roundup.file("empty.txt", b"")
+        [broken] = await roundup.newest_file()
+        try:
+            with pytest.raises(errors.NotExposedError):
+                await source(*REAL).download(Attachment(f"file{broken}", NOBODY, "empty.txt"), MemorySink())
+        finally:
+            await roundup.retire(broken)
