@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from migrator.config import Configuration, is_address, local_folder, look_up, read_configuration, store_address
+from migrator.config import (
+    Configuration,
+    is_address,
+    local_folder,
+    look_up,
+    read_configuration,
+    store_address,
+    warning_of_plain_text,
+)
 from migrator.errors import ConfigError
 from migrator.filenames import readable
 from migrator.store import Bucket, BucketAddress, InStep, in_step
@@ -94,3 +102,10 @@ def folder_of(place: Place) -> Path:
 def shown(place: Place) -> str:
     """An archive as people see it."""
     return readable(place) if isinstance(place, Path) else place.address.url
+
+
+def plain_keys(configuration: Configuration) -> list[str]:
+    """A warning for each key of the store that the file has in plain text."""
+    settings = configuration.settings.storage
+    given = {key: getattr(settings, key) for key in ("secret_key", "session_token")}
+    return [warning_of_plain_text(f"storage.{key}") for key, value in given.items() if isinstance(value, str)]

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from migrator.errors import ArchiveLockedError, ConfigError, MigratorError, StorageError
 from migrator.jobs.place import ArchivePlace, Place
 from migrator.store import Archive, ArchiveLock, Catalog, Lease, Mirror, ObjectBlobs, disk_errors, holder_in, is_archive
+
+SEND_SECONDS = 600.0
+"""How often a run copies its journal into the bucket while it is at work."""
+SENT_AGAIN_AFTER = 20
+"""It waits at least so many times as long as the copy took."""
 
 _log = logging.getLogger("migrator.archive")
 
@@ -35,7 +42,8 @@ def held_bucket(place: ArchivePlace, command: str, *, create: bool = False, ours
         archive = Archive(place.folder, lock.handles, blobs, place.address)
         archive.prepare()
         try:
-            yield archive
+            with _sending_the_journal(mirror, lease):
+                yield archive
         except BaseException:
             try:
                 _send(mirror, lease)
@@ -43,6 +51,31 @@ def held_bucket(place: ArchivePlace, command: str, *, create: bool = False, ours
                 _log.warning("the catalog is not in the bucket yet; the next run here brings it there: %s", error)
             raise
         _send(mirror, lease)
+
+
+@contextmanager
+def _sending_the_journal(mirror: Mirror, lease: Lease) -> Iterator[None]:
+    """Copy the journal now and then, so that a machine that is lost in a run of days costs little of it."""
+    ending = threading.Event()
+
+    def send() -> None:
+        wait = SEND_SECONDS
+        while not ending.wait(wait):
+            began = time.monotonic()
+            try:
+                lease.guard()
+                mirror.send_journal()
+            except MigratorError as error:
+                _log.info("the journal could not be copied, which is tried again: %s", error)
+            wait = max(SEND_SECONDS, SENT_AGAIN_AFTER * (time.monotonic() - began))
+
+    sending = threading.Thread(target=send, name="journal", daemon=True)
+    sending.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        sending.join()
 
 
 def _send(mirror: Mirror, lease: Lease) -> None:

@@ -8,6 +8,7 @@ from typing import Generic, Literal, TypeVar
 from migrator.config import Configuration, Limits, SourceSection, TargetSection, options_of
 from migrator.errors import ConfigError
 from migrator.jobs.access import access
+from migrator.jobs.place import plain_keys
 from migrator.jobs.recipe import SourceRecipe
 from migrator.layers import MAX_FIRST_RETRIES, DryRunTarget, RestoreTarget, RetryingSource, RetryingTarget, RetryPolicy
 from migrator.mapping import Rows, read_rows
@@ -62,7 +63,7 @@ def wire_source(configuration: Configuration, *, paranoid: bool = False, patient
     return WiredSource(
         source,
         identity(section),
-        found.warnings,
+        [*found.warnings, *plain_keys(configuration)],
         found.waits,
         http=http,
         recipe=recipe,
@@ -78,7 +79,8 @@ def wire_target(configuration: Configuration, *, dry_run: bool = False) -> Wired
     found = access(parts, section, "target", configuration, {})
     inner = parts.target(found.client(), options_of(section.options, parts.options, "target.options"))
     retrying = RetryingTarget(inner, retry_policy(configuration.settings.limits, found.waits), login=found.login)
-    return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(section), found.warnings, found.waits)
+    warnings = [*found.warnings, *plain_keys(configuration)]
+    return Wired(DryRunTarget(retrying) if dry_run else retrying, identity(section), warnings, found.waits)
 
 
 def wire_restore(configuration: Configuration, *, dry_run: bool = False) -> Wired[Target]:

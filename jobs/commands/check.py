@@ -12,7 +12,7 @@ import click
 from migrator.jobs.options import config_argument, entity
 from migrator.jobs.output import Output
 from migrator.model import EntityRef, RunStatus
-from migrator.pipeline.summary import CheckedSide, CheckSummary
+from migrator.pipeline.summary import Check, CheckedSide, CheckSummary
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
@@ -53,7 +53,8 @@ def command(
     entity there, best a new one that nobody needs: files with odd names, texts and sizes are sent to it, read back,
     compared, and deleted again if the tracker can do that. Each finding says what it means for a backup or a load.
 
-    The addresses of [notify] and the folders of the files of [nightly] are looked at too; nothing is sent.
+    The store of an archive in a bucket, the addresses of [notify] and the folders of the files of [nightly] are looked
+    at too; nothing is sent.
     """
     from migrator.config import read_configuration
     from migrator.jobs.runtime import cancel_on_stop, run_job
@@ -77,6 +78,7 @@ async def _check(configuration: Configuration, output: Output, to: EntityRef | N
     from migrator.jobs.nightly import check_nights
 
     source = await _check_source(configuration, output)
+    source = replace(source, checks=(*source.checks, *await asyncio.to_thread(_check_store, configuration)))
     target = await _check_target(configuration, output) if configuration.settings.target else None
     if thorough:
         from migrator.jobs.thorough import source_checks, target_checks
@@ -101,6 +103,23 @@ async def _check_source(configuration: Configuration, output: Output) -> Checked
         return await check_source(wired.tracker, section.tracker, section.kinds, certificates, needs_dates=needs_dates)
     finally:
         await wired.tracker.close()
+
+
+def _check_store(configuration: Configuration) -> list[Check]:
+    """Whether the store of an archive in a bucket can be reached and read; nothing is written."""
+    from migrator.errors import StorageError
+    from migrator.jobs.place import ArchivePlace, place_of
+
+    place = place_of(configuration)
+    if not isinstance(place, ArchivePlace):
+        return []
+    try:
+        place.bucket().look()
+    except StorageError as error:
+        return [Check("archive", ok=False, detail=str(error))]
+    return [
+        Check("archive", ok=True, detail=f"{place.address.url} can be read; whether it can be written is not tried")
+    ]
 
 
 async def _check_target(configuration: Configuration, output: Output) -> CheckedSide:

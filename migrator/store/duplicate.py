@@ -48,7 +48,7 @@ def take_catalog(root: Path, source: Path) -> None:
         copied(source / CATALOG, fresh)
         disk.remove(journal)
         if (path := manifest.path_in(source)).exists():
-            _copy(path, journal)
+            copy_file(path, journal)
         disk.sync_files(root, [path for path in (fresh, journal) if path.exists()])
         for suffix in SUFFIXES[1:]:
             disk.remove(root / f"{CATALOG}{suffix}")
@@ -60,7 +60,8 @@ def take_catalog(root: Path, source: Path) -> None:
         disk.sync_folders([root], root)
 
 
-def _copy(path: Path, to: Path) -> None:
+def copy_file(path: Path, to: Path) -> None:
+    """Copy a file, readable by its owner only; not yet durable."""
     handle = disk.create(to)
     try:
         with path.open("rb") as file:

@@ -32,6 +32,8 @@ IN_STEP = "bucket.json"
 """In a folder whose blobs lie in a bucket: which bucket, and what both had last."""
 CATALOG_COPY = "catalog.copy"
 """A copy of the catalog on its way to or from a bucket."""
+JOURNAL_COPY = "manifest.copy"
+"""The same for the journal."""
 BLOBS = "blobs"
 INCOMING = "incoming"
 BLOB_FOLDERS = tuple(f"{number:02x}" for number in range(256))

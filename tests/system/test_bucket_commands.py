@@ -189,6 +189,25 @@ async def test_keys_may_come_from_a_profile(tmp_path, proxy, sandbox, monkeypatc
     await done("backup", config)
 
 
+async def test_a_check_says_whether_the_store_can_be_read(tmp_path, server, proxy, sandbox):
+    config = in_bucket(tmp_path, sandbox, proxy.url)
+    checks = {check["check"]: check for check in (await done("check", config))["source"]["checks"]}
+    assert checks["archive"]["ok"]
+    (tmp_path / "s3-secret").write_text("another")
+    failed = await run("-q", "--json", "check", config)
+    [check] = [check for check in failed.document["source"]["checks"] if check["check"] == "archive"]
+    assert (failed.code, check["ok"]) == (3, False)
+    assert not any(server.folder.iterdir()), "nothing is written"
+
+
+async def test_a_key_in_plain_text_brings_a_warning(tmp_path, proxy, sandbox):
+    config = in_bucket(tmp_path, sandbox, proxy.url)
+    config.write_text(config.read_text().replace('{ file = "s3-secret" }', f'"{SECRET}"'))
+    finished = await run("-q", "backup", config)
+    assert finished.code == 0
+    assert "storage.secret_key stands in the configuration in plain text" in finished.err
+
+
 async def test_a_folder_may_stand_for_a_bucket(tmp_path, sandbox):
     config = in_bucket(tmp_path, sandbox, "http://127.0.0.1:9")
     text = config.read_text().replace(f"s3://{BUCKET}/archive", f"file://{tmp_path}/share")

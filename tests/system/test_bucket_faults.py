@@ -126,6 +126,25 @@ async def test_a_machine_that_is_lost_costs_only_what_it_had_not_sent(tmp_path, 
     assert catalog(tmp_path / "b" / "local", ROWS) == rows
 
 
+async def test_in_a_long_run_the_journal_is_sent_now_and_then(tmp_path, server, sandbox, monkeypatch):
+    monkeypatch.setattr("migrator.jobs.remote.SEND_SECONDS", 0.3)
+    journal, kept = server.folder / "archive" / "manifest.jsonl", tmp_path / "kept.jsonl"
+    async with proxy_to(server) as proxy:
+        config = in_bucket(tmp_path / "a", sandbox, proxy.url, requests_per_second=60)
+        running = asyncio.ensure_future(run("-q", "backup", config))
+        await until(lambda: journal.exists() and b'"stored"' in journal.read_bytes())
+        kept.write_bytes(journal.read_bytes())
+        assert not running.done()
+        assert (await running).code == 0
+        downloads = sandbox.downloads.total()
+        bucket = server.bucket("archive", proxy.url)  # as it was when the machine was lost
+        await asyncio.to_thread(bucket.put_file, "manifest.jsonl", kept)
+        other = in_bucket(tmp_path / "b", sandbox, proxy.url)
+        assert (await run("-q", "backup", other)).code == 0
+    assert sandbox.downloads.total() - downloads < len(WORLD.attachments), "what it had sent is not fetched again"
+    assert catalog(tmp_path / "b" / "local", ROWS) == catalog(tmp_path / "a" / "local", ROWS)
+
+
 async def test_a_stop_ends_within_15_seconds_though_the_store_hangs(tmp_path, server, sandbox):
     async with proxy_to(server, now_and_then("hang", share=1, only="/blobs/")) as proxy:
         process = await start("-q", "backup", in_bucket(tmp_path, sandbox, proxy.url))

@@ -88,6 +88,7 @@ async def test_no_secret_is_in_what_any_command_says_or_writes(tmp_path):
             ["verify", root],
             ["accept", root, "--list"],
             ["rebuild", root],
+            ["copy", root, tmp_path / "copy"],
             ["snapshots", root],
             ["diff", root],
             ["restore", config],

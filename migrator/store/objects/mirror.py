@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,15 +20,18 @@ from migrator.errors import ConfigError
 from migrator.store import disk
 from migrator.store.catalog import copied
 from migrator.store.disk import disk_errors
+from migrator.store.duplicate import copy_file
 from migrator.store.journal import manifest
-from migrator.store.layout import CATALOG, CATALOG_COPY, IN_STEP, JOURNAL, NEW_JOURNAL, name_for_damaged
+from migrator.store.layout import CATALOG, CATALOG_COPY, IN_STEP, JOURNAL, JOURNAL_COPY, NEW_JOURNAL, name_for_damaged
 from migrator.store.objects.bucket import READ_BYTES, Bucket
 from migrator.store.repair import SUFFIXES, put_aside, remake
 
 
 @dataclass(frozen=True, slots=True)
 class InStep:
-    """What a folder knows of its bucket: which journal both had last. `taking`: a kill may have left half of another.
+    """What a folder knows of its bucket: which journal both had last, and which one the copy of the catalog belongs to.
+
+    `taking`: a kill may have left half of another one.
 
     The other fields say how the bucket is reached, without keys.
     """
@@ -35,6 +39,7 @@ class InStep:
     url: str
     e_tag: str = ""
     sha256: str = ""
+    catalog: str = ""
     taking: bool = False
     endpoint: str = ""
     region: str = ""
@@ -53,7 +58,7 @@ class Mirror:
 
     def __init__(self, bucket: Bucket, root: Path, known: InStep) -> None:
         self._bucket, self._root, self._known = bucket, root, known
-        self._path = manifest.path_in(root)
+        self._path, self._sending = manifest.path_in(root), threading.Lock()
 
     def is_behind(self) -> bool:
         """Whether `fetch` has something to do."""
@@ -82,16 +87,32 @@ class Mirror:
         """Copy journal and catalog into the bucket, if there is anything new. `fetch` was called before."""
         if not self._path.exists() or not (self._root / CATALOG).exists():
             return
-        sha256, kept = _hash(self._path), in_step(self._root)
-        if kept is None or kept.sha256 != sha256:
-            self._bucket.put_file(JOURNAL, self._path)
-            version = self._bucket.version(JOURNAL)
+        sha256, kept = self.send_journal(), in_step(self._root)
+        if kept is not None and kept.catalog != sha256:
             copy = self._root / CATALOG_COPY
             with disk_errors(CATALOG_COPY):
                 copied(self._root / CATALOG, copy)
                 self._bucket.put_file(CATALOG, copy)
                 disk.remove(copy)
-            self._keep(version.e_tag if version else "", sha256)
+            self._keep(kept.e_tag, sha256, catalog=sha256)
+
+    def send_journal(self) -> str:
+        """Copy the journal as it is now, if it is new there; also while it is written to. Returns its hash.
+
+        A part of a batch at its end is no harm: readers skip it.
+        """
+        if not self._path.exists():
+            return ""
+        copy = self._root / JOURNAL_COPY
+        with self._sending, disk_errors(JOURNAL_COPY):
+            copy_file(self._path, copy)
+            sha256, kept = _hash(copy), in_step(self._root)
+            if kept is None or kept.sha256 != sha256:
+                self._bucket.put_file(JOURNAL, copy)
+                version = self._bucket.version(JOURNAL)
+                self._keep(version.e_tag if version else "", sha256, catalog=kept.catalog if kept else "")
+            disk.remove(copy)
+            return sha256
 
     def _require_right_folder(self) -> None:
         kept = in_step(self._root)
@@ -156,8 +177,9 @@ class Mirror:
         finally:
             disk.close(handle)
 
-    def _keep(self, e_tag: str, sha256: str, *, taking: bool = False) -> None:
-        known = {**asdict(self._known), "e_tag": e_tag, "sha256": sha256, "taking": taking}
+    def _keep(self, e_tag: str, sha256: str, *, catalog: str = "", taking: bool = False) -> None:
+        kept = {"e_tag": e_tag, "sha256": sha256, "catalog": catalog, "taking": taking}
+        known = {**asdict(self._known), **kept}
         with disk_errors(IN_STEP):
             fresh = self._root / f"{IN_STEP}.new"
             disk.write_file(fresh, json.dumps(known).encode())
