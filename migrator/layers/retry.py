@@ -102,6 +102,7 @@ class RetryPolicy:
 
     async def call_briefly(self, call: Callable[[], Awaitable[str]]) -> str:
         """`call` for the first login: only a few retries, and any failure is `TrackerUnreachableError`."""
+        call = self.waits.warning_of_silence(call)
         try:
             return await replace(self, retries=min(self.retries, MAX_FIRST_RETRIES)).call(call)
         except errors.ItemFailedError as error:
