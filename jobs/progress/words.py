@@ -93,6 +93,8 @@ def line(tally: Tally) -> str:
 
 def last_line(tally: Tally) -> str:
     """What was done, when it has ended."""
+    if tally.total_known and not (tally.wanted or tally.files or tally.seen):
+        return f"{tally.shown.label}: nothing to do"
     seconds, size = tally.seconds, human_size(tally.bytes)
     rate = f" ({human_size(tally.bytes / seconds)}/s)" if seconds >= 1 else ""
     parts = (

@@ -90,6 +90,7 @@ class RetryPolicy:
 
     async def call_briefly(self, call: Callable[[], Awaitable[str]]) -> str:
         """`call` for the first login: few retries, and any failure of an item is `TrackerUnreachableError`."""
+        call = self.waits.warning_of_silence(call)
         try:
             return await replace(self, retries=min(self.retries, self.first_retries)).call(call)
         except errors.ItemFailedError as error:

@@ -8,21 +8,27 @@ wait is taken for one of the first two; a date is compared with the `Date` heade
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
 from migrator.units import human_duration
+
+T = TypeVar("T")
 
 DEFAULT_MAX_WAIT_SECONDS = 900.0
 """Maximum wait in seconds, unless the configuration says otherwise."""
 MIN_LOGGED_SECONDS = 10.0
 """Only waits longer than this are logged."""
+LOGIN_SECONDS = 10.0
+"""After so long without an answer, a login is said to be waiting for one."""
 _MAX_PLAUSIBLE_SECONDS = 3600.0
 """A larger number of seconds is taken for milliseconds, unless a longer wait is configured."""
 _DECADE_SECONDS = 10 * 365 * 86_400.0
@@ -146,6 +152,19 @@ class Waits:
         """A failed request is sent again after `seconds`; see `Wait`."""
         self.begun(Wait(time.monotonic(), None, attempt, attempts, answered))
         self._log(seconds, f"{why}; waiting {human_duration(seconds)} before the next try")
+
+    def warning_of_silence(self, call: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+        """The same call, with a warning if the tracker doesn't answer for long; for what comes before any progress."""
+
+        async def watched() -> T:
+            text = f"the tracker has not answered the login for {human_duration(LOGIN_SECONDS)}; still waiting"
+            timer = asyncio.get_running_loop().call_later(LOGIN_SECONDS, _log.warning, text)
+            try:
+                return await call()
+            finally:
+                timer.cancel()
+
+        return watched
 
     def begun(self, wait: Wait) -> None:
         """A wait has begun, in this process or in another one."""

@@ -77,6 +77,22 @@ async def test_wait_is_told_as_it_begins_and_is_the_longest_that_is_configured(t
     assert told.startswith("warning: the tracker asked to wait 40 min (429); going on at ")
 
 
+@pytest.mark.parametrize(("seconds", "expected"), [(0.1, True), (30, False)])
+async def test_a_login_without_an_answer_is_said_to_wait_for_one(tmp_path, monkeypatch, seconds, expected):
+    monkeypatch.setattr("migrator.wire.waits.LOGIN_SECONDS", seconds)
+
+    async def answer(_: web.Request) -> web.Response:
+        await asyncio.sleep(0.5)
+        return web.Response(status=401)
+
+    async with served(answer) as base:
+        place = tmp_path / "c.toml"
+        place.write_text(CONFIG.format(url=base, limits=""))
+        finished = await run("-q", "backup", place)
+    assert finished.code == 4
+    assert ("warning: the tracker has not answered the login for " in finished.err) == expected
+
+
 async def told_of(process: asyncio.subprocess.Process, words: bytes) -> str:
     """The first line of stderr with these words."""
     assert process.stderr

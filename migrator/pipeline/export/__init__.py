@@ -93,7 +93,7 @@ class _Export(Job[ExportSummary]):
         self._catalog, self._executor, self._stop = context.catalog, context.executor, context.stop
         self._progress, self._loop = progress, asyncio.get_running_loop()
         self._format = FORMATS[settings.shape](destination.partial, self._on_bytes, links=settings.links)
-        self._files = self._bytes = 0
+        self._files = self._bytes = self._read = 0
         self._finished = False
         self._problems: dict[str, Problem] = {}
         self._failures: list[Failure] = []
@@ -108,6 +108,7 @@ class _Export(Job[ExportSummary]):
             items = await call(self._items)
             while batch := await call(lambda: list(islice(items, FILES_PER_CALL))):
                 failed = await call(self._place, batch)
+                self._count_unread()
                 for number in range(len(batch)):
                     self._progress.done(failed=number < failed)
             with self._stop.in_flight():
@@ -136,8 +137,16 @@ class _Export(Job[ExportSummary]):
 
     def _on_bytes(self, size: int) -> None:
         """The format calls this for each chunk, on the executor."""
+        self._read += size
         self._loop.call_soon_threadsafe(self._progress.transferred, size)
         self._stop.check()
+
+    def _count_unread(self) -> None:
+        """Report the bytes of files whose blob was read before, for another file."""
+        unread = self._bytes - self._read
+        if unread > 0:
+            self._read += unread
+            self._progress.transferred(unread)
 
     def _begin(self) -> None:
         self._destination.prepare()
