@@ -62,6 +62,7 @@ class FakeRt:
     limit: int | None = None  # larger files are cut to this, as with $TruncateLongAttachments
     drops: bool = False  # or replaced by a sentence, as with $DropLongAttachments
     loses: bool = False  # a comment is added without its file
+    scrambles: bool = False  # files keep their size, and get other bytes
     broken: set[int] = field(default_factory=set)  # attachments that are listed and can't be had
     repeats: bool = False  # any page of a list is the first one
     forbidden: set[int] = field(default_factory=set)  # tickets
@@ -130,7 +131,9 @@ class FakeRt:
             return message(200, "") if request.match_info["name"] == "Main" else message(404, "Not Found")
         if parts[0] == "ticket" and len(parts) == 2:
             return self._ticket(number)
-        return self._search(request) if path == "tickets" else self._list(request, self._below(request, parts, number))
+        if path == "tickets":
+            return self._search(request)
+        return self._list(request, self._below(request, parts, number), counts=path == "customfields" or None)
 
     def _ticket(self, number: int) -> web.Response:
         if number in self.forbidden:
@@ -192,7 +195,9 @@ class FakeRt:
                 name = file["FileName"].encode("latin-1").decode()
             except UnicodeError:
                 return web.Response(status=500)
-            self.file(number, name, base64.b64decode(file["FileContent"]), file["FileType"], transaction)
+            content = base64.b64decode(file["FileContent"])
+            content = content[::-1] if self.scrambles else content
+            self.file(number, name, content, file["FileType"], transaction)
         headers = {"Location": f"/REST/2.0/transaction/{transaction}"}
         return web.json_response(["Comments added"], status=201, headers=headers)
 

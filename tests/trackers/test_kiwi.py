@@ -236,6 +236,14 @@ async def test_calls_whose_session_ended_together_log_in_once(fake, kiwi):
     assert target._http._session.logins == 2
 
 
+async def test_sessions_that_end_at_once_are_a_passing_fault(fake, kiwi, monkeypatch):
+    """As they do while Kiwi can't write to its database."""
+    target, plan = await target_on(kiwi)
+    monkeypatch.setattr(fake, "login", lambda *_: "0" * 32)
+    with pytest.raises(errors.RetriableError, match="ended at once"):
+        await target.find_attachments(plan)
+
+
 async def test_a_deletion_that_did_nothing_is_not_believed(fake, kiwi):
     target, plan = await target_on(kiwi)
     await kiwi.attach(*plan, "kept.txt", b"x")

@@ -23,6 +23,7 @@ from migrator.trackers import adapter
 from migrator.trackers.rt import ADAPTER, Options, RtSource, RtTarget
 from migrator.trackers.rt.api import attachment_in, entity_in, stated_length
 from migrator.trackers.rt.source import NO_SUPERUSER
+from migrator.trackers.rt.target import ALWAYS
 from migrator.wire.base64_field import Base64Sink
 from migrator.wire.client import HttpClient
 from tests.contract import SAMPLES, Bytes, Expected, MemorySink, nowhere
@@ -229,8 +230,10 @@ async def test_files_after_pages_of_hidden_ones_are_found_without_totals(fake):
 async def test_account_that_may_not_see_all_is_warned_of_in_each_backup(fake, superuser):
     fake.ticket("a ticket")
     fake.superuser = superuser
-    page = await source(fake.url).read("tickets", None)
-    assert page.warnings == (() if superuser else (NO_SUPERUSER,))
+    made = source(fake.url)
+    for _ in range(2):
+        assert (await made.read("tickets", None)).warnings == (() if superuser else (NO_SUPERUSER,))
+        await made.oddities()
 
 
 async def test_list_that_is_shorter_than_its_total_is_no_list(fake):
@@ -313,11 +316,26 @@ async def test_files_that_would_surely_be_cut_are_not_sent(fake, another_run):
     fake.limit, made = 600, target(fake.url)
     await made.upload(ticket(number), Draft("big.bin", "", "", 1000), Bytes(bytes(1000)))
     made = target(fake.url) if another_run else made
-    await made.upload(ticket(number), Draft("not sure.bin", "", "", 800), Bytes(bytes(800)))
+    assert await made.refuses(ticket(number), Draft("not sure.bin", "", "", 800)) is None
     with pytest.raises(errors.RejectedError, match=r"over 800 bytes; see target\.options\.max_bytes"):
         await made.upload(ticket(number), Draft("big.bin", "", "", 801), Bytes(bytes(801)))
-    assert [name for name, *_ in fake.files_of(number)] == ["big.bin", "not sure.bin"]
+    assert [name for name, *_ in fake.files_of(number)] == ["big.bin"]
     assert await target(fake.url, max_bytes=5000).refuses(ticket(number), Draft("big.bin", "", "", 801)) is None
+
+
+async def test_file_with_other_bytes_of_equal_size_is_no_arrival(fake):
+    number = fake.ticket("a ticket")
+    fake.scrambles = True
+    with pytest.raises(errors.OutcomeUnknownError, match="other bytes") as caught:
+        await target(fake.url).upload(ticket(number), Draft("a.bin", "", "", 2), Bytes(b"ab"))
+    assert caught.value.accepted
+
+
+@pytest.mark.parametrize("record", [{"id": 7, "Content": "eA=="}, {"id": 3, "Content": None}, {"id": 3}])
+async def test_answer_that_is_not_the_attachment_is_no_file(fake, record):
+    fake.answers_with["attachment/3"] = record
+    with pytest.raises(errors.UnexpectedBodyError, match="not this attachment"):
+        await source(fake.url).download(Attachment("3", ticket(1), "a.txt"), MemorySink())
 
 
 async def test_file_that_was_cut_is_not_asked_for_again_and_again(fake):
@@ -387,14 +405,15 @@ async def test_query_of_the_options_limits_the_tickets(fake):
 
 async def test_check_names_what_is_odd(fake):
     number = fake.ticket("a ticket")
-    assert await source(fake.url).oddities() == await target(fake.url).oddities() == ()
+    assert await source(fake.url).oddities() == ()
+    assert await target(fake.url).oddities() == ALWAYS
     fake.limit, fake.file_fields = 10, ("Signed contract",)
     fake.file(number, "big.bin", bytes(20), "")
     told = await source(fake.url).oddities()
     assert told[0].startswith("RT cuts or drops large files when it takes them, last 2026-11-22T04:03:10Z one of 20")
     assert told[1] == "files in custom fields are not backed up: Signed contract"
-    assert "set target.options.max_bytes" in (await target(fake.url).oddities())[0]
-    assert await target(fake.url, max_bytes=10).oddities() == ()
+    assert "set target.options.max_bytes" in (await target(fake.url).oddities())[-1]
+    assert await target(fake.url, max_bytes=10).oddities() == ALWAYS
 
 
 async def test_site_that_is_no_rt_is_unreachable(fake):

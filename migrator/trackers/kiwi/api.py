@@ -29,8 +29,8 @@ PATH = "json-rpc/"
 ENVELOPE = {"jsonrpc": "2.0", "id": 1}
 OWNER_PARAMETERS = {"TestCase": "case_id", "TestPlan": "plan_id"}
 
-MAX_LOGINS = 3
-"""How often one call is sent with another session before its refusal counts as final."""
+MAX_SENDS = 4
+"""How often one call that is refused is sent before it fails, for now."""
 
 _INTERNAL = -32603
 """The code of whatever went wrong inside of a method; the other codes mean that the call itself is wrong."""
@@ -90,20 +90,23 @@ class Api:
     async def _answer(self, request: Request, *, once: bool = False) -> Any:
         """The answer to a request. After a 403 because the session has ended, log in and send it again.
 
-        Another request may have logged in meanwhile; then being logged in says nothing about the session of this one.
+        Another request may have logged in meanwhile, or kept the session alive that had just ended; so being logged in
+        means a missing permission only if the call is refused again.
         """
-        for _ in range(MAX_LOGINS):
+        was_logged_in = False
+        for _ in range(MAX_SENDS):
             session = self._http.lend()
             try:
                 return await self._sent(request, once=once)
             except ForbiddenError as error:
                 refusal = error
-            is_logged_in = await self._is_logged_in()
-            if self._http.lend().logins != session.logins:
-                continue
-            if is_logged_in or await self._http.renewed(session, files=False) is None:
-                break
-        raise ForbiddenError(f"this account has no permission for it: {refusal}", status=403)
+            is_logged_in = await self._is_logged_in() and self._http.lend().logins == session.logins
+            if is_logged_in and was_logged_in:
+                raise ForbiddenError(f"this account has no permission for it: {refusal}", status=403)
+            was_logged_in = is_logged_in
+            if not is_logged_in:
+                await self._http.renewed(session, files=False)
+        raise RetriableError(f"each session that Kiwi opened ended at once: {refusal}")
 
     async def _is_logged_in(self) -> bool:
         try:

@@ -30,6 +30,11 @@ from migrator.wire import Answer, Base64JsonBody, HttpClient, Request, sendable
 
 MAX_SUBJECT_CHARACTERS = 200
 OCTETS = "application/octet-stream"
+ALWAYS = (
+    "each file becomes a comment, of which RT may mail the ticket's watchers, and can't be deleted again by a rollback",
+    f"texts that are not UTF-8 are sent as {OCTETS}, because RT would change their bytes",
+)
+"""What is odd about any RT as a target."""
 
 _ILLEGAL = re.compile(r"[/\n\r\0\ud800-\udfff]|=(?=\?)")
 _QUOTED = re.compile(r'\A".*"\Z', re.DOTALL)
@@ -51,7 +56,7 @@ class RtTarget(RtTracker, Target):
     async def oddities(self) -> tuple[str, ...]:
         cut = None if self._options.max_bytes else await self.api.last_cut()
         hint = "larger files are not sent; if this RT keeps them now, set target.options.max_bytes to what it keeps"
-        return (f"{words_on_cut(cut)}; {hint}",) if cut else ()
+        return (*ALWAYS, f"{words_on_cut(cut)}; {hint}") if cut else ALWAYS
 
     @override
     def legal_name(self, name: str) -> str:
