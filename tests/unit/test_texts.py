@@ -82,9 +82,9 @@ def test_a_stopped_run_says_what_is_kept_and_how_it_goes_on():
 
 
 def test_uploads_in_flight_are_under_way_while_a_run_is_at_work():
-    assert "uploads: 1,100 uploaded, 4 in doubt, 1 already there\n" in summary_text(status())
+    assert "uploads: 1,100 uploaded, 4 unconfirmed, 1 already present\n" in summary_text(status())
     holder = {"command": "load", "pid": "1", "host": "here", "since": STARTED}
-    assert "4 under way, 1 already there\n" in summary_text(status(at_work=holder))
+    assert "4 under way, 1 already present\n" in summary_text(status(at_work=holder))
 
 
 def test_why_runs_failed_stands_below_them_each_reason_once():

@@ -19,8 +19,10 @@ Sources: roundup-tracker.org, "Rest Interface for Roundup"; `roundup/rest.py` of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from urllib.parse import quote
 
+from migrator.errors import GoneError
 from migrator.model import Attachment
 from migrator.trackers import Adapter, Guide
 from migrator.trackers.roundup.client import CAPABILITIES, Options
@@ -33,8 +35,10 @@ __all__ = ["ADAPTER", "Options", "RoundupSource", "RoundupTarget"]
 
 
 def attachment_url(base: str, attachment: Attachment) -> str:
-    """Where people fetch a file, as Roundup's own pages link to it."""
-    return f"{base}/file{file_number(attachment.id)}/{quote(attachment.name, safe='')}"
+    """Where people fetch a file, as Roundup's own pages link to it; empty if that is not known."""
+    with suppress(GoneError):
+        return f"{base}/file{file_number(attachment.id)}/{quote(attachment.name, safe='')}"
+    return ""
 
 
 def signer(auth: Mapping[str, str]) -> Signer:
