@@ -22,7 +22,7 @@ from tests.system.test_pairs import FOUR
 
 SEEDS = 250 if FULL else 70
 NIGHT_SEEDS = 60 if FULL else 12
-HTTP_SEEDS = 20 if FULL else 12
+HTTP_SEEDS = 20 if FULL else 16
 FOUND = (
     2321,  # `rebuild` was killed before the name of the new catalog was safe, and nothing made it safe later
     1686,  # an interrupted backup tells what failed in the run before, which is right
