@@ -96,7 +96,11 @@ async def test_a_page_that_holds_the_answer_is_the_answer():
     assert (made.id, made.name) == ("7", "maintenance of the login.txt")
 
 
+LOGIN = {"username": "u", "password": "p"}
 AUTH = {"redmine": {"api_key": "k"}, "issuetrak": {"api_key": "a2V5"}, "squash": {"token": "t"}}
+AUTH |= {"roundup": LOGIN, "trac": LOGIN}
+KINDS = {"squash": "test-cases", "roundup": "issue", "trac": "ticket"}
+FILES = {"roundup": "issue1/file7", "trac": "1/x.txt"}
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -104,15 +108,15 @@ AUTH = {"redmine": {"api_key": "k"}, "issuetrak": {"api_key": "a2V5"}, "squash":
 async def test_no_tracker_takes_a_page_for_a_file_that_arrived_or_was_deleted(tracker, name):
     parts = adapter(tracker)
     options = parts.options(created_by="APIUser") if tracker == "issuetrak" else parts.options()
-    owner = EntityRef("test-cases" if tracker == "squash" else "Bug", "1")
+    owner = EntityRef(KINDS.get(tracker, "Bug"), "1")
     async with serving(lambda _: page(name)) as url:
         http = HttpClient(url, parts.signer(AUTH.get(tracker, {"cookie": "a=b"})))
         async with closing(RetryingTarget(parts.target(http, options), PATIENCE)) as target:
-            there = Attachment("7", owner, "x.txt", 1)
+            there = Attachment(FILES.get(tracker, "7"), owner, "x.txt", 1)
             with pytest.raises(errors.MigratorError):
                 await target.upload(owner, Draft("x.txt", "", "", 1), Bytes(b"x"))
             with pytest.raises(errors.MigratorError):
                 await target.delete(there)
-            if target.capabilities.sets_description:
+            if target.capabilities.sets_description and target.capabilities.changes_description:
                 with pytest.raises(errors.MigratorError):
                     await target.describe(there, "told")
