@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from migrator.errors import GoneError
 from migrator.model import Attachment
 from migrator.trackers import Adapter
 from migrator.trackers.roundup.client import CAPABILITIES, Options
@@ -34,7 +35,11 @@ __all__ = ["ADAPTER", "Options", "RoundupSource", "RoundupTarget"]
 
 def attachment_url(base: str, attachment: Attachment) -> str:
     """Where people fetch a file, as Roundup's own pages link to it."""
-    return f"{base}/file{file_number(attachment.id)}/{quote(attachment.name, safe='')}"
+    try:
+        number = file_number(attachment.id)
+    except GoneError:
+        return ""
+    return f"{base}/file{number}/{quote(attachment.name, safe='')}"
 
 
 def signer(auth: Mapping[str, str]) -> Signer:
