@@ -35,6 +35,7 @@ class FakeTrac:
     faults: dict[str, FaultError] = field(default_factory=dict)  # by method
     most: int = 0  # so many tickets are listed at the most, whatever was asked for
     lists_fewer: int = 0  # so many numbers a range of tickets lacks
+    hides_files: bool = False  # as from an account that may see tickets and not their files
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -111,6 +112,10 @@ class FakeTrac:
     def ticket_get(self, number: int) -> list[Any]:
         return [number, DATE, DATE, self._known(number)]
 
+    def ticket_changeLog(self, number: int) -> list[list[Any]]:  # noqa: N802
+        changed = [[DATE, USER, "comment", "1", "a word", 1]]
+        return changed + [[DATE, USER, "attachment", "", name, 0] for name in self.files[number]]
+
     def ticket_create(self, summary: str, description: str, _: dict[str, str], notify: bool) -> int:
         assert not notify
         if not summary:
@@ -118,8 +123,8 @@ class FakeTrac:
         return self.ticket(summary, description=description)
 
     def ticket_listAttachments(self, number: int) -> list[list[Any]]:  # noqa: N802
-        files = self.files.get(number, {}).items()
-        return [[name, description, len(content), DATE, USER] for name, (description, content) in files]
+        files = {} if self.hides_files else self.files.get(number, {})
+        return [[name, description, len(content), DATE, USER] for name, (description, content) in files.items()]
 
     def ticket_getAttachment(self, number: int, name: str) -> dict[str, Any]:  # noqa: N802
         if not name or name not in self.files.get(number, {}):

@@ -188,6 +188,14 @@ async def test_a_ticket_whose_list_is_refused_fails_alone(fake):
     assert "ATTACHMENT_VIEW" in page.unread[0].reason
 
 
+async def test_files_that_the_account_may_not_see_are_failures_and_not_absent(fake):
+    numbers, _ = seeded(fake)
+    fake.hides_files = True
+    page = await source(fake.url).read("tickets", None)
+    assert {failure.ref for failure in page.unread} == {ticket(n) for n in numbers[:-1]}
+    assert len(page.entities) == len(numbers)
+
+
 async def test_the_empty_list_of_a_ticket_that_is_gone_is_not_believed(fake):
     with pytest.raises(errors.GoneError):
         await source(fake.url).find_attachments(ticket(4040))

@@ -98,6 +98,7 @@ async def test_a_page_that_holds_the_answer_is_the_answer():
 
 AUTH = {"issuetrak": {"api_key": "a2V5"}, "targetprocess": {"cookie": "a=b"}, "teampulse": {"cookie": "a=b"}}
 OWNERS = {"squash": "test-cases", "targetprocess": "Bug"}
+FILES = {"roundup": "issue1/file7", "trac": "1/x.txt"}
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -109,7 +110,7 @@ async def test_no_tracker_takes_a_page_for_a_file_that_arrived_or_was_deleted(tr
     async with serving(lambda _: page(name)) as url:
         http = HttpClient(url, parts.signer(AUTH.get(tracker) or dict.fromkeys(parts.auth[0], "k")))
         async with closing(RetryingTarget(parts.target(http, options), PATIENCE)) as target:
-            there = Attachment("7", owner, "x.txt", 1)
+            there = Attachment(FILES.get(tracker, "7"), owner, "x.txt", 1)
             with pytest.raises(errors.MigratorError):
                 await target.upload(owner, Draft("x.txt", "", "", 1), Bytes(b"x"))
             with pytest.raises(errors.MigratorError):
