@@ -54,7 +54,7 @@ def place_of(configuration: Configuration) -> Place:
     """The archive of a configuration. Looks up the keys of its store."""
     settings, url = configuration.settings.storage, configuration.settings.archive
     if not is_address(url):
-        return configuration.archive
+        return _folder(configuration.archive)
     known, options = OBSTORE_KEYS[url.partition("://")[0]], {}
     for key in ("access_key", "secret_key", "session_token", "region", "endpoint"):
         value = getattr(settings, key)
@@ -84,6 +84,11 @@ def place_named(given: str) -> Place:
     path = Path(given)
     if path.is_file():
         return place_of(read_configuration(path))
+    return _folder(path)
+
+
+def _folder(path: Path) -> Place:
+    """A folder with an archive, or what the catalog in it belongs to."""
     known = in_step(path)
     return _reached(path, known) if known else path
 

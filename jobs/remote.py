@@ -10,10 +10,13 @@ from contextlib import contextmanager, suppress
 
 from migrator.errors import ArchiveLockedError, ConfigError, MigratorError, StorageError
 from migrator.jobs.place import ArchivePlace, Place
+from migrator.jobs.signals import interruptible
 from migrator.store import Archive, ArchiveLock, Catalog, Lease, Mirror, ObjectBlobs, disk_errors, holder_in, is_archive
 
 SEND_SECONDS = 600.0
 """How often a run copies its journal into the bucket while it is at work."""
+JOIN_SECONDS = 2.0
+"""How long the end of a run waits for a copy under way."""
 SENT_AGAIN_AFTER = 20
 """It waits at least so many times as long as the copy took."""
 
@@ -29,28 +32,43 @@ def held_bucket(place: ArchivePlace, command: str, *, create: bool = False, ours
     bucket = place.bucket()
     with disk_errors(str(place.folder)):
         place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with ArchiveLock(place.folder, command) as lock, Lease(bucket, command, place.folder) as lease:
+    with ArchiveLock(place.folder, command) as lock, _held(Lease(bucket, command, place.folder)) as lease:
         if not lease.conditional:
             _log.info("%s ignores conditions on writes; the lock was written and read again after a pause", bucket.name)
         mirror = Mirror(bucket, place.folder, place.known)
-        mirror.fetch(ours=ours)
-        if not create and not is_archive(place.folder):
-            raise ConfigError(f"{bucket.name} is no archive: it has no catalog")
         blobs = ObjectBlobs(bucket, place.folder, lease.guard)
-        if not is_archive(place.folder):
-            blobs.require_free()
         archive = Archive(place.folder, lock.handles, blobs, place.address)
-        archive.prepare()
+
+        def begin() -> None:
+            mirror.fetch(ours=ours)
+            if not create and not is_archive(place.folder):
+                raise ConfigError(f"{bucket.name} is no archive: it has no catalog")
+            if not is_archive(place.folder):
+                blobs.require_free()
+            archive.prepare()
+
+        interruptible(begin)
         try:
             with _sending_the_journal(mirror, lease):
                 yield archive
+        except StorageError:
+            raise  # whatever refused, the next run here brings the catalog there
         except BaseException:
             try:
-                _send(mirror, lease)
+                interruptible(lambda: _send(mirror, lease))
             except MigratorError as error:  # the error being raised says more
                 _log.warning("the catalog is not in the bucket yet; the next run here brings it there: %s", error)
             raise
-        _send(mirror, lease)
+        interruptible(lambda: _send(mirror, lease))
+
+
+@contextmanager
+def _held(lease: Lease) -> Iterator[Lease]:
+    interruptible(lease.__enter__)
+    try:
+        yield lease
+    finally:
+        lease.__exit__()
 
 
 @contextmanager
@@ -75,7 +93,7 @@ def _sending_the_journal(mirror: Mirror, lease: Lease) -> Iterator[None]:
         yield
     finally:
         ending.set()
-        sending.join()
+        sending.join(JOIN_SECONDS)
 
 
 def _send(mirror: Mirror, lease: Lease) -> None:
@@ -86,14 +104,8 @@ def _send(mirror: Mirror, lease: Lease) -> None:
 
 def refresh(place: ArchivePlace) -> None:
     """Bring the catalog of this machine in step with the bucket to read it, unless a run is at work on it."""
-    mirror = Mirror(place.bucket(), place.folder, place.known)
     try:
-        if mirror.is_behind():
-            with disk_errors(str(place.folder)):
-                place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with suppress(ArchiveLockedError), ArchiveLock(place.folder, "read"):
-                mirror.fetch()
-                Catalog(place.folder).close()  # which brings it up to the journal
+        interruptible(lambda: _refresh(place))
     except StorageError as error:
         if not is_archive(place.folder):
             raise
@@ -102,10 +114,20 @@ def refresh(place: ArchivePlace) -> None:
         raise ConfigError(f"{place.address.url} is no archive: it has no catalog")
 
 
+def _refresh(place: ArchivePlace) -> None:
+    mirror = Mirror(place.bucket(), place.folder, place.known)
+    if mirror.is_behind():
+        with disk_errors(str(place.folder)):
+            place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(ArchiveLockedError), ArchiveLock(place.folder, "read"):
+            mirror.fetch()
+            Catalog(place.folder).close()  # which brings it up to the journal
+
+
 def holder_elsewhere(place: Place) -> dict[str, str] | None:
     """Who holds an archive in a bucket; None if nobody does, or if the store can't be asked."""
     with suppress(StorageError):
-        return holder_in(place.bucket()) if isinstance(place, ArchivePlace) else None
+        return interruptible(lambda: holder_in(place.bucket())) if isinstance(place, ArchivePlace) else None
     return None
 
 

@@ -19,7 +19,10 @@ from migrator.store.layout import CATALOG, NEW_CATALOG, NEW_JOURNAL
 from migrator.store.repair import SUFFIXES
 
 CHUNK_BYTES = 1024 * 1024
-_RUNS = "SELECT run_id, command, started_at FROM runs WHERE command NOT IN ('verify', 'export', 'rebuild')"
+_RUNS = """
+SELECT run_id, command, started_at, coalesce(summary, '') FROM runs
+WHERE command NOT IN ('verify', 'export', 'rebuild')
+"""
 
 
 def damaged_in_copy(root: Path, catalog: Catalog) -> set[str]:
@@ -32,11 +35,13 @@ def damaged_in_copy(root: Path, catalog: Catalog) -> set[str]:
         return set()
     try:
         with closing(opened_to_read(root / CATALOG)) as db:
-            runs = set(db.execute(_RUNS).fetchall())
+            runs = db.execute(_RUNS).fetchall()
             damaged = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM blobs WHERE problem IS NOT NULL")}
     except sqlite3.Error:
         return set()  # a catalog without tables, or a damaged one, is replaced by a sound one
-    if runs - set(catalog.db.execute(_RUNS).fetchall()):
+    known = set(catalog.db.execute(_RUNS).fetchall())
+    begun = {run[:3] for run in known}
+    if not all(run in known or (not run[3] and run[:3] in begun) for run in runs):
         raise ConfigError(f"{root} is no earlier copy of this archive: it has runs that this one lacks")
     return damaged
 

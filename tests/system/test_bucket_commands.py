@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
 
 import aiohttp
 import pytest
@@ -216,6 +217,12 @@ async def test_a_folder_may_stand_for_a_bucket(tmp_path, sandbox):
     await done("verify", config)
     names = {path.name for path in (tmp_path / "share").iterdir()}
     assert {"README.txt", "blobs", "catalog.db", "manifest.jsonl"} <= names
+
+
+async def test_without_the_extra_it_says_what_to_install(tmp_path, proxy, sandbox, monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    refused = await run("-q", "--json", "backup", in_bucket(tmp_path, sandbox, proxy.url))
+    assert (refused.code, "pip install 'tracker-migrator[s3]'" in refused.err) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["README.txt", "letter.txt", "incoming/letter.txt"])

@@ -145,8 +145,9 @@ async def test_in_a_long_run_the_journal_is_sent_now_and_then(tmp_path, server, 
     assert catalog(tmp_path / "b" / "local", ROWS) == catalog(tmp_path / "a" / "local", ROWS)
 
 
-async def test_a_stop_ends_within_15_seconds_though_the_store_hangs(tmp_path, server, sandbox):
-    async with proxy_to(server, now_and_then("hang", share=1, only="/blobs/")) as proxy:
+@pytest.mark.parametrize("where", ["/lock", "/manifest.jsonl", "/README.txt", "/blobs/"])
+async def test_a_stop_ends_within_15_seconds_though_the_store_hangs(tmp_path, server, sandbox, where):
+    async with proxy_to(server, now_and_then("hang", share=1, only=where)) as proxy:
         process = await start("-q", "backup", in_bucket(tmp_path, sandbox, proxy.url))
         await until(lambda: proxy.done["hang"] > 0)
         process.terminate()

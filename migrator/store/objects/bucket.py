@@ -244,10 +244,13 @@ class Bucket:
         """Call again after a fault of which obstore doesn't know whether the request arrived."""
         from obstore.exceptions import GenericError
 
+        began = time.monotonic()
         for attempt in range(1, ATTEMPTS):
             try:
                 return call()
             except GenericError:
+                if time.monotonic() - began > RETRY_SECONDS / 2:
+                    raise  # obstore has tried for long
                 time.sleep(WAIT_SECONDS * 2 ** (attempt - 1))
         return call()
 

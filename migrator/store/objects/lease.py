@@ -16,6 +16,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -32,6 +33,8 @@ RENEWALS = 6
 """How often it is renewed in that time."""
 TRUSTED_SHARE = 0.6
 """For this share of the time the holder relies on its last renewal."""
+RELEASE_SECONDS = 5.0
+"""How long its release may take; a run that ends waits no longer for a store that hangs."""
 PAUSE_SECONDS = 3.0
 """Before the lock is read again, where the store ignores conditions."""
 
@@ -68,10 +71,17 @@ class Lease:
 
     def __exit__(self, *_: object) -> None:
         self._ending.set()
+        releasing = threading.Thread(target=self._release, name="release", daemon=True)
+        releasing.start()
+        releasing.join(RELEASE_SECONDS)
+
+    def _release(self) -> None:
+        """Delete the lock if it is ours. One that can't be released runs out."""
         self._renewing.join()
-        found = self._bucket.read(LOCK)
-        if found and self._is_ours(found[0]):
-            self._bucket.remove([LOCK])
+        with suppress(StorageError):
+            found = self._bucket.read(LOCK)
+            if found and self._is_ours(found[0]):
+                self._bucket.remove([LOCK])
 
     def guard(self) -> None:
         """`ArchiveLockedError` if the lock is not certainly held any more; call it before anything is written."""
