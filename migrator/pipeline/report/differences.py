@@ -90,12 +90,15 @@ def differences_in_archive(row: Mapping[str, Any], *, accepted: bool, recheck: s
 
 
 def differences_at_targets(
-    attachment: Attachment, row: Mapping[str, Any], uploads: tuple[UploadReport, ...], targets: Mapping[str, int]
+    attachment: Attachment, row: Mapping[str, Any], uploads: tuple[UploadReport, ...], targets: Mapping[str, int | None]
 ) -> Iterator[Difference]:
-    """What differs at each of the targets, which are given with the run of the last load."""
+    """What differs at each of the targets, which are given with the run of the last load.
+
+    It is None for a target from which everything was rolled back: files that were never sent there are not missed.
+    """
     present = {upload.target for upload in uploads}
     for target, last_load in targets.items():
-        if target not in present and row["status"] == Status.STORED:
+        if last_load is not None and target not in present and row["status"] == Status.STORED:
             new = row["first_run"] > last_load
             what = "not loaded yet: newer than the last load" if new else "not loaded: no row in the mapping"
             yield Difference(Category.MISSING, what, target=target)

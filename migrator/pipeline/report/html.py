@@ -87,7 +87,7 @@ def write_page(
 def _title(totals: Totals, names: Mapping[str, str]) -> str:
     if not totals.source:
         return "Files of an issue tracker"
-    targets = [names[target] for target in totals.targets]
+    targets = [names[target] for target, each in totals.targets.items() if each.is_in_use]
     source = names[totals.source]
     return f"Files of {source}, moved to {' and '.join(targets)}" if targets else f"Backup of the files of {source}"
 

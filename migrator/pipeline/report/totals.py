@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from migrator.model import EntityRef, RunStatus, Status
+from migrator.model import EntityRef, RunStatus, Status, UploadStatus
 from migrator.pipeline.report.data import EntityReport, FileReport
 from migrator.pipeline.report.differences import ARRIVED, Category, Difference
 from migrator.store import Catalog, now
@@ -81,6 +81,11 @@ class TargetTotals:
     failed: int = 0
     rolled_back: int = 0
     read_back: int = 0
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether not everything was rolled back from it."""
+        return self.statuses.keys() != {UploadStatus.ROLLED_BACK}
 
 
 @dataclass(slots=True)

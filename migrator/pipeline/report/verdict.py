@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from migrator.model import Status, UploadStatus
+from migrator.model import Status
 from migrator.pipeline.report.differences import Category
 from migrator.pipeline.report.reasons import short_reason
 from migrator.pipeline.report.totals import TargetTotals, Totals
@@ -27,9 +27,7 @@ def verdict_of(totals: Totals, names: Mapping[str, str]) -> Verdict:
     """The verdict; `names` has the name of each system by its identity."""
     if not totals.backups and not totals.attachments:
         return Verdict(WARNING, "Nothing has been backed up yet.")
-    targets = {
-        name: each for name, each in totals.targets.items() if each.statuses.keys() != {UploadStatus.ROLLED_BACK}
-    }
+    targets = {name: each for name, each in totals.targets.items() if each.is_in_use}
     clauses = [_arrived(totals, each, names[target]) for target, each in targets.items()]
     clauses = clauses or [_archived(totals, names.get(totals.source, totals.source))]
     several = len(targets) > 1

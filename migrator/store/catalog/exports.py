@@ -74,11 +74,17 @@ class Exports(CatalogPart):
             values = list(row.values())
             yield attachment_from(values[:width]), dict(list(row.items())[width:])
 
-    def targets(self) -> dict[str, int]:
-        """Every target to which something was loaded, with the run of the last load of all."""
+    def targets(self) -> dict[str, int | None]:
+        """Every target to which something was loaded, with the run of the last load of all.
+
+        None for a target from which everything was rolled back.
+        """
         (last,) = self._db.execute("SELECT coalesce(max(run_id), 0) FROM runs WHERE command = 'load'").fetchone()
-        rows = self._db.execute("SELECT DISTINCT target FROM uploads WHERE target != ? ORDER BY 1", [OWN_SOURCE])
-        return {target: int(last) for (target,) in rows}
+        rows = self._db.execute(
+            "SELECT target, max(status != 'rolled_back') FROM uploads WHERE target != ? GROUP BY 1 ORDER BY 1",
+            [OWN_SOURCE],
+        )
+        return {target: int(last) if in_use else None for target, in_use in rows}
 
     def uploads(self) -> Iterator[dict[str, Any]]:
         """Every upload to a target, in the order of `attachments`; not what was restored to the source."""
