@@ -50,7 +50,7 @@ def next_step(summary: Summary, given: Path | None) -> str:
     if summary.status is RunStatus.INTERRUPTED:
         if isinstance(summary, MigrateSummary) and summary.map:
             return f"look through {summary.map.mapping}, then run: migrator load {place} --dry-run"
-        return "run the same command again; what was finished is kept"
+        return ""  # the summary itself says to run it again
     if summary.status is not RunStatus.COMPLETE:
         return _after_trouble(summary, place)
     if getattr(summary, "dry_run", None):

@@ -91,6 +91,8 @@ async def test_no_secret_is_in_what_any_command_says_or_writes(tmp_path):
             ["copy", root, tmp_path / "copy"],
             ["snapshots", root],
             ["diff", root],
+            ["find", root, "picture"],
+            ["get", root, "101"],
             ["restore", config],
             ["prune", root, "--keep-last", "1"],
             ["nightly", tmp_path / "nightly.toml"],
