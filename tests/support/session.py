@@ -23,10 +23,10 @@ COLUMNS, ROWS = 100, 30
 PROMPT = "$ "
 WORLD = World.generate(entities=60, seed=5, attachments=240, median_bytes=40_000, large_bytes=3_000_000)
 
-_COMMANDS = ("check", "backup", "status", "map", "load", "verify", "report")
+_COMMANDS = ("check", "backup", "status", "map", "load", "verify", "export", "report")
 """Those that the recording shows. Each is taken from the README with its arguments, in the order of its steps."""
-_LEFT_OUT = ("--move-changed", "--verify")
-"""What needs more than one load."""
+_LEFT_OUT = ("--move-changed", "--verify", "--at")
+"""What needs more than one load or backup."""
 _VARYING = (
     (r"127\.0\.0\.1:\d+", "127.0.0.1:8000"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "2026-01-01 00:00 UTC"),
