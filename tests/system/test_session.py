@@ -43,14 +43,19 @@ def test_the_recording_has_the_commands_of_the_readme_in_their_order():
 
 @pytest.mark.timeout(300)
 async def test_the_recorded_commands_still_print_what_they_printed(tmp_path, monkeypatch):
-    """Line breaks aside, since the recording was made on a terminal."""
+    """Line breaks aside, since the recording was made on a terminal: a table breaks its cells there, so of `map` each
+    word is looked for by itself.
+    """
     monkeypatch.chdir(tmp_path)
     shown = played_back()
     async with place(tmp_path) as trackers:
         for command in readme_commands():
             finished = await run(*shlex.split(command)[1:])
             assert finished.code == 0, finished
-            assert alike(trackers.plain(finished.out)) in alike(shown[command]), command
+            printed = trackers.plain(finished.out)
+            headline, _, rest = printed.partition("\n")
+            parts = [headline, *rest.split()] if " map " in command else [printed]
+            assert [part for part in parts if alike(part) not in alike(shown[command])] == [], command
 
 
 def test_the_picture_is_in_the_readme_and_shows_commands_of_the_recording():
