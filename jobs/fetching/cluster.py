@@ -99,7 +99,7 @@ class Cluster:
     async def workers(self) -> list[str]:
         """The addresses of the workers that have this program."""
         async with asyncio.timeout(CONNECT_SECONDS):
-            addresses = list((await self._client.scheduler.identity(n_workers=-1))["workers"])
+            addresses = list((await self._client.scheduler.identity())["workers"])
         new = [address for address in addresses if address not in self._known]
         for address, build in zip(new, await asyncio.gather(*map(self._build_of, new)), strict=True):
             if build is not None:
