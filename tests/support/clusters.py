@@ -65,6 +65,14 @@ class DaskCluster:
             client: Any
             return [key[0] for keys in (await client.processing()).values() for key in keys]
 
+    async def fetching(self) -> int:
+        """How many fetch workers are at work, by what the Dask workers say themselves."""
+        from distributed import Client
+
+        async with Client(self.address, asynchronous=True, set_as_default=False) as client:
+            client: Any
+            return sum((await client.run(_fetching)).values())
+
     async def kill_scheduler(self) -> None:
         """Kill the scheduler."""
         assert self.scheduler is not None
@@ -81,6 +89,12 @@ class DaskCluster:
                 cwd=self.folder,
                 env={**os.environ, **env, "DASK_TEMPORARY_DIRECTORY": str(self.folder)},
             )
+
+
+def _fetching() -> int:
+    from migrator.jobs.fetching import on_cluster
+
+    return len(on_cluster._mailboxes)
 
 
 def _listens(port: int) -> bool:
