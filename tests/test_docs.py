@@ -29,6 +29,7 @@ GUIDES = [
         "README.md",
         ".github/CONTRIBUTING.md",
         "sample_configs/README.md",
+        "jobs/fetching/README.md",
         "jobs/nightly/README.md",
         "migrator/store/objects/README.md",
         "migrator/trackers/README.md",

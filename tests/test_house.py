@@ -69,6 +69,7 @@ HOMES = {
     "click": ("migrator.jobs",),
     "datasette": ("migrator.jobs.browse.server",),
     "defusedxml": ("migrator.wire.xml_reader",),
+    "distributed": ("migrator.jobs.fetching.cluster",),
     "httptools": ("migrator.wire.h1.response",),
     "jinja2": ("migrator.pipeline.report.html",),
     "keyring": ("migrator.config.secrets",),
@@ -221,7 +222,7 @@ def test_every_library_has_one_home():
 
 def test_every_library_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = (project["optional-dependencies"][extra] for extra in ("browse", "keyring", "notify", "s3"))
+    extras = (project["optional-dependencies"][extra] for extra in ("browse", "cluster", "keyring", "notify", "s3"))
     declared = [*project["dependencies"], *chain(*extras)]
     names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in declared}
     brought_along = {"aiohappyeyeballs", "multidict", "yarl", "markupsafe"}  # types of aiohttp and jinja2

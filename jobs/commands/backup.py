@@ -123,18 +123,18 @@ async def run_backup(
             recheck,
             full_every,
         )
-        with (
-            held_archive(place_of(configuration), "backup", create=not moved_from) as (archive, catalog),
-            output.progress("backup", done="kept", waits=source.waits) as progress,
-        ):
-            if moved_from:
-                relocation = relocate(source.tracker, catalog, f"{section.tracker} {moved_from}", source.identity)
-                with failure_recorded("backup", catalog):
-                    progress.note(await cancel_on_stop(relocation, stop))
-            place = fetch_place(source)
-            summary = await backup(
-                source.tracker, archive, catalog, settings, progress=progress, stop=stop, place=place
-            )
+        async with fetch_place(source, configuration, stop) as place:
+            with (
+                held_archive(place_of(configuration), "backup", create=not moved_from) as (archive, catalog),
+                output.progress("backup", done="kept", waits=source.waits) as progress,
+            ):
+                if moved_from:
+                    relocation = relocate(source.tracker, catalog, f"{section.tracker} {moved_from}", source.identity)
+                    with failure_recorded("backup", catalog):
+                        progress.note(await cancel_on_stop(relocation, stop))
+                summary = await backup(
+                    source.tracker, archive, catalog, settings, progress=progress, stop=stop, place=place
+                )
     finally:
         await source.tracker.close()
     for warning in summary.warnings:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from migrator.errors import MigratorError
+from migrator.jobs.fetching.link import Link
 from migrator.jobs.fetching.messages import (
     Ask,
-    Channel,
     Ended,
     Fetch,
     Limit,
@@ -33,8 +33,6 @@ from migrator.wire import HttpClient, Wait
 
 FLUSH_SECONDS = 3.0
 """How long a worker gets at the end of a run that was stopped to make safe what it has."""
-CLOSE_SECONDS = 5.0
-"""How long a worker gets to end; then it is killed."""
 
 
 class Run(Protocol):
@@ -72,10 +70,8 @@ class _Handed:
 class WorkerHandle:
     """A worker. `limit` is how many downloads it may have in flight."""
 
-    def __init__(self, process: asyncio.subprocess.Process, run: Run) -> None:
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - pipes
-        self._process, self._run = process, run
-        self._channel = Channel(process.stdout, process.stdin)
+    def __init__(self, link: Link, run: Run) -> None:
+        self._link, self._run = link, run
         self._batches: dict[int, _Handed] = {}
         self._last_batch = self.limit = 0
         self.ready = False
@@ -88,7 +84,7 @@ class WorkerHandle:
 
     def send(self, message: Message) -> None:
         """Tell it something."""
-        self._channel.send(message)
+        self._link.send(message)
 
     def set_limit(self, limit: int) -> None:
         """Have at most so many downloads in flight."""
@@ -111,7 +107,7 @@ class WorkerHandle:
     async def serve(self) -> None:
         """Take what it says, until it is gone."""
         try:
-            while (message := await self._channel.receive()) is not None:
+            while (message := await self._link.receive()) is not None:
                 self._take(message)
         except Exception as error:  # noqa: BLE001 - whoever waits for the batches raises it
             self._fail(error)
@@ -186,11 +182,4 @@ class WorkerHandle:
 
     async def close(self) -> None:
         """End it."""
-        self._channel.close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._process.wait()
-                return
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
+        await self._link.close()

@@ -1,7 +1,7 @@
-"""What a run and its fetch workers say to each other, over a pipe.
+"""What a run and its fetch workers say to each other, over a pipe or through a cluster.
 
-Beware: they carry sessions of the tracker, so they go through pipes only: never into arguments, files or the
-environment, which others can read.
+Beware: they carry sessions of the tracker, so they go through pipes and the cluster's connections only: never into
+arguments, files, the environment or the graph of a scheduler, which others can read.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import asyncio
 import logging
 import pickle
 import struct
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
+
+from typing_extensions import override
 
 from migrator.errors import MigratorError
 from migrator.jobs.recipe import SourceRecipe
@@ -167,23 +170,36 @@ Message = (
     Start | Ready | Fetch | Results | Ended | Limit | Stop | Transferred | Waiting | Throttled | Ask | Reply | Logged
 )
 
+
+class Conversation(Protocol):
+    """One end of what a run and a worker say to each other."""
+
+    @abstractmethod
+    def send(self, message: Message) -> None:
+        """Send a message, or drop it if the other end is gone; that shows in `receive`."""
+
+    @abstractmethod
+    async def receive(self) -> Message | None:
+        """The next message; None once the other end is gone."""
+
+
 _SIZE = struct.Struct("!Q")
 
 
-class Channel:
+class Channel(Conversation):
     """One end of the pipes between a run and a worker."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
+    @override
     def send(self, message: Message) -> None:
-        """Send a message, or drop it if the other end is gone; that shows in `receive`."""
         body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
         if not self._writer.is_closing():
             self._writer.writelines((_SIZE.pack(len(body)), body))
 
+    @override
     async def receive(self) -> Message | None:
-        """The next message; None once the other end is gone."""
         try:
             (size,) = _SIZE.unpack(await self._reader.readexactly(_SIZE.size))
             message: Message = pickle.loads(await self._reader.readexactly(size))  # noqa: S301 - our own process

@@ -1,4 +1,4 @@
-"""Fetch workers: processes that fetch batches, beside the run or, while there are few files, in its stead.
+"""Fetches by workers: processes, here or on a cluster, that a crew makes.
 
 A run begins to fetch by itself. Once it expects enough files, it starts workers, and hands them all further batches as
 soon as they are ready. A worker that dies costs its batches, which are fetched again here or by another one.
@@ -12,15 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
-import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from typing_extensions import override
 
 from migrator.jobs.fetching.handle import Run, WorkerHandle
+from migrator.jobs.fetching.link import Crew, Link
 from migrator.jobs.fetching.messages import Start, Stop, Throttled
 from migrator.jobs.wiring import WiredSource
 from migrator.model import Attachment
@@ -32,28 +29,18 @@ MIN_FILES_TO_START = 200
 """With fewer files, a worker would not have started before they are fetched."""
 MIN_CONNECTIONS, MAX_WORKERS = 16, 4
 """For "auto": how many requests at once the tracker must withstand, and how many workers there are at most."""
-MAX_DEATHS = 3
-"""After so many workers have died, the run fetches by itself."""
-MAX_MESSAGE_BYTES = 2**20
-ENVIRONMENT = re.compile("PATH|HOME|TZ|TMPDIR|LANG|LC_.*|SSL_CERT_(FILE|DIR)|(DY)?LD_LIBRARY_PATH|PYTHON(?!PATH).*")
-"""What a worker gets of the environment: nothing that may be a secret."""
-CLOUDS = re.compile("AWS_|GOOGLE_|AZURE_")
-"""What it gets besides if the blobs go to a bucket: not in its environment, but through the pipe."""
-
-_PACKAGES = str(Path(__file__).absolute().parents[3])
-
-_log = logging.getLogger("migrator.workers")
+MAX_TRIES = 4
+"""A batch whose workers have died so often is fetched by the run itself."""
 
 
 class WorkerPool(FetchPlace, Run):
-    """Fetches by `count` workers, and by `local` while there are none."""
+    """Fetches by the workers of a crew, and by `local` while there are none."""
 
-    def __init__(self, source: WiredSource, local: Downloader, count: int) -> None:
-        self.local, self.http, self._source = local, source.http, source
-        self._count = min(count, local.downloads)
+    def __init__(self, source: WiredSource, local: Downloader, crew: Crew) -> None:
+        self.local, self.http, self._source, self._crew = local, source.http, source, crew
         self._workers: list[WorkerHandle] = []
-        self._tasks: list[asyncio.Task[None]] = []
-        self._expected = self._deaths = self._local_batches = 0
+        self._working: asyncio.Task[None] | None = None
+        self._expected = self._local_batches = 0
         self._throttled_by: WorkerHandle | None = None
         self._closed = False
         local.stop.on_request(self._pass_on_stop)
@@ -62,13 +49,14 @@ class WorkerPool(FetchPlace, Run):
     @override
     def expect(self, files: int) -> None:
         self._expected += files
-        if self._expected >= MIN_FILES_TO_START and not self._tasks:
-            self._tasks = [asyncio.create_task(self._run_worker()) for _ in range(self._count)]
+        if self._expected >= MIN_FILES_TO_START and self._working is None:
+            self._working = asyncio.create_task(self._crew.work(self._employ))
 
     @override
     async def fetch(self, batch: Sequence[Attachment], report: Report) -> None:
-        left = batch
-        while left and (worker := self._least_loaded()) is not None:
+        left, tries = batch, 0
+        while left and tries < MAX_TRIES and (worker := self._least_loaded()) is not None:
+            tries += 1
             with self.local.stop.in_flight():
                 left = await worker.fetch(left, report)
         if left and not self.local.stop.requested:
@@ -89,11 +77,9 @@ class WorkerPool(FetchPlace, Run):
         try:
             await asyncio.gather(*(worker.close() for worker in self._workers))
         finally:
-            tasks, self._tasks = self._tasks, []
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
+            if self._working is not None:
+                self._working.cancel()
+                await asyncio.wait([self._working])
             await self.local.close()
 
     def divide(self) -> None:
@@ -140,38 +126,18 @@ class WorkerPool(FetchPlace, Run):
         ready = [worker for worker in self._workers if worker.ready]
         return min(ready, key=lambda worker: worker.load) if ready else None
 
-    async def _run_worker(self) -> None:
-        """Start a worker and serve it until it is gone, and then another one, unless too many have died."""
-        while self._deaths < MAX_DEATHS and not self._closed and not self.local.stop.requested:
-            try:
-                worker = WorkerHandle(await self._start_process(), self)
-            except OSError as error:
-                _log.warning("a fetch worker can't be started (%s); files are fetched without it", error)
-                return
-            self._workers.append(worker)
-            worker.send(self._start_message())
-            await worker.serve()
-            if self._closed:
-                return
-            self._deaths += 1
-            self.divide()
-            await worker.close()
-            self._workers.remove(worker)  # not before: `close` would leave its process running
-            _log.warning("a fetch worker ended by itself; what it had is fetched again")
-
-    async def _start_process(self) -> asyncio.subprocess.Process:
-        """Start a worker in a session of its own, so that Ctrl-C doesn't reach it."""
-        environment = {name: value for name, value in os.environ.items() if ENVIRONMENT.fullmatch(name)}
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-P", "-m", "migrator.jobs.fetching.worker"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=self.local.archive.held,
-            start_new_session=True,
-            limit=MAX_MESSAGE_BYTES,
-            env={**environment, "PYTHONPATH": _PACKAGES},
-        )
+    async def _employ(self, link: Link) -> bool:
+        """Have a worker fetch until it is gone."""
+        worker = WorkerHandle(link, self)
+        self._workers.append(worker)
+        worker.send(self._start_message())
+        await worker.serve()
+        if self._closed:
+            return False
+        self.divide()
+        await worker.close()
+        self._workers.remove(worker)  # not before: `close` would leave its process running
+        return not self._closed and not self.local.stop.requested
 
     def _start_message(self) -> Start:
         archive, files = self.local.archive, None
@@ -185,7 +151,7 @@ class WorkerPool(FetchPlace, Run):
             frozenset(archive.untrusted),
             logging.getLogger("migrator").getEffectiveLevel(),
             archive.address,
-            {name: value for name, value in os.environ.items() if archive.address and CLOUDS.match(name)},
+            self._crew.environment if archive.address else {},
         )
 
 

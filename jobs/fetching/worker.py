@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import BinaryIO
@@ -28,6 +28,7 @@ from migrator.jobs.event_loop import event_loop
 from migrator.jobs.fetching.messages import (
     Ask,
     Channel,
+    Conversation,
     Ended,
     Fetch,
     Limit,
@@ -54,10 +55,10 @@ PROGRESS_SECONDS = 0.25
 MAX_MESSAGE_BYTES = 2**20
 
 
-class _LenderOverPipe(Lender):
+class _LenderOverChannel(Lender):
     """The run that started this worker, as the lender of its session and rate."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Conversation) -> None:
         self._channel = channel
         self._asked: dict[int, asyncio.Future[Reply]] = {}
         self._number = 0
@@ -112,7 +113,7 @@ class _CountedProgress(Silent):
 class _SharedWaits(Waits):
     """Tells the run of each wait. The run itself logs how long the tracker makes all of us wait, once."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Conversation) -> None:
         super().__init__()
         self._channel = channel
 
@@ -125,8 +126,10 @@ class _SharedWaits(Waits):
         self._channel.send(Waiting(wait))
 
 
-class _LogOverPipe(logging.Handler):
-    def __init__(self, channel: Channel) -> None:
+class LogOverChannel(logging.Handler):
+    """Hands what is logged to the run."""
+
+    def __init__(self, channel: Conversation) -> None:
         super().__init__()
         self._channel = channel
 
@@ -137,21 +140,21 @@ class _LogOverPipe(logging.Handler):
 
 
 class Worker:
-    """Serves one run over a channel."""
+    """Serves one run over a channel. `broken` ends it after a bug: the run fetches the files again, and meets it."""
 
-    def __init__(self, channel: Channel, start: Start) -> None:
-        self._channel = channel
-        self._lender = _LenderOverPipe(channel)
+    def __init__(self, channel: Conversation, start: Start, broken: Callable[[], None]) -> None:
+        self._channel, self._broken = channel, broken
+        self._lender = _LenderOverChannel(channel)
         waits, reach = _SharedWaits(channel), start.recipe.reach
         recipe = replace(start.recipe, policy=replace(start.recipe.policy, waits=waits))
         self._rate = SharedRateLimiter(self._lender, limited=reach.limited, max_wait=reach.max_wait, waits=waits)
         api = BorrowingSigner(start.api, self._lender)
         files = BorrowingSigner(start.files, self._lender, files=True) if start.files else None
-        source = recipe.build(reach.client(api, files, self._rate), answered=True)
+        self._source = recipe.build(reach.client(api, files, self._rate), answered=True)
         archive = Archive(start.archive, store=_store(start))
         archive.untrusted.update(start.untrusted)
         self._stop, self._progress = StopToken(), _CountedProgress()
-        self._downloader = Downloader(source, archive, self._stop, self._progress, downloads=recipe.downloads)
+        self._downloader = Downloader(self._source, archive, self._stop, self._progress, downloads=recipe.downloads)
         self._downloader.limit(0)
         self._batches: dict[int, asyncio.Task[None]] = {}
         self._stopping: asyncio.Task[None] | None = None
@@ -160,9 +163,21 @@ class Worker:
         """Do what the run says until it is gone."""
         progress = asyncio.create_task(self._report_progress())
         self._channel.send(Ready())
-        while (message := await self._channel.receive()) is not None:
-            self._take(message)
-        progress.cancel()
+        try:
+            while (message := await self._channel.receive()) is not None:
+                self._take(message)
+        finally:
+            progress.cancel()
+
+    async def close(self) -> None:
+        """Drop what is under way. A process that ends needs no such thing."""
+        under_way = [*self._batches.values(), *([self._stopping] if self._stopping else [])]
+        for task in under_way:
+            task.cancel()
+        if under_way:
+            await asyncio.wait(under_way)
+        await self._downloader.close()
+        await self._source.close()
 
     def _take(self, message: Message) -> None:
         match message:
@@ -189,9 +204,10 @@ class Worker:
             pass  # a stop: what is complete was reported before
         except MigratorError as failure:
             error = failure
-        except Exception:  # noqa: BLE001 - a bug: the run fetches these files again, and meets it itself
+        except Exception:  # noqa: BLE001 - a bug
             traceback.print_exc()
-            os._exit(1)
+            self._broken()
+            return
         del self._batches[batch]
         self._channel.send(Ended(batch, error))
 
@@ -228,8 +244,8 @@ async def run(source: BinaryIO, sink: BinaryIO) -> None:
     if isinstance(start, Start):
         log = logging.getLogger("migrator")
         log.setLevel(start.log_level)
-        log.addHandler(_LogOverPipe(channel))
-        await Worker(channel, start).serve()
+        log.addHandler(LogOverChannel(channel))
+        await Worker(channel, start, lambda: os._exit(1)).serve()
 
 
 def main() -> None:

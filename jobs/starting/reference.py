@@ -18,6 +18,7 @@ from migrator.config import (
     StorageSection,
     TargetSection,
     TlsSection,
+    WorkersSection,
 )
 from migrator.jobs.starting.described import Key, keys_of_options, keys_of_section
 from migrator.trackers import TRACKERS, Adapter, adapter
@@ -39,6 +40,7 @@ SECTIONS = (
     ("[source.tls] and [target.tls]", TlsSection),
     ("[mapping]", MappingSection),
     ("[limits]", Limits),
+    ("[workers]: fetching on other machines", WorkersSection),
     ("[retention]: what `nightly` and `prune` keep", RetentionSection),
     ("[nightly]", NightlySection),
     ("[notify]", NotifySection),

@@ -12,6 +12,7 @@ from migrator.config.sections import (
     SourceSection,
     TargetSection,
     TlsSection,
+    WorkersSection,
 )
 from migrator.config.settings import Configuration, options_of, read_configuration, read_notify
 from migrator.config.storage import StorageSection, is_address, local_folder, store_address
@@ -30,6 +31,7 @@ __all__ = [
     "StorageSection",
     "TargetSection",
     "TlsSection",
+    "WorkersSection",
     "address",
     "credentials",
     "is_address",

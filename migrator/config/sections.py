@@ -151,6 +151,16 @@ class Limits(Section):
     workers: Annotated[int | Literal["auto"], BeforeValidator(_workers)] = "auto"
 
 
+class WorkersSection(Section):
+    """[workers]
+
+    dask            the Dask cluster on which files are fetched: the scheduler's address, a scheduler file, or "local"
+                    for one on this machine; needs the extra `cluster` and, unless "local", an archive in a bucket
+    """
+
+    dask: Annotated[PathText | None, example("tcp://scheduler:8786")] = None
+
+
 Count = Annotated[int, Field(strict=True, ge=0)]
 
 
@@ -222,6 +232,7 @@ class Settings(Section):
     target: TargetSection | None = None
     mapping: MappingSection = MappingSection()
     limits: Limits = Limits()
+    workers: WorkersSection = WorkersSection()
     retention: RetentionSection = RetentionSection()
     nightly: NightlySection = NightlySection()
     notify: NotifySection = NotifySection()

@@ -37,6 +37,12 @@ class Configuration:
         return resolved_path(self.folder, local) if local else local_folder(archive)
 
     @property
+    def dask(self) -> str | None:
+        """The Dask cluster that fetches: its address, a scheduler file, or "local"."""
+        where = self.settings.workers.dask
+        return where if where is None or where == "local" or "://" in where else str(self.resolve(where))
+
+    @property
     def unmatched_file(self) -> Path:
         """Where `map` lists the entities for which it found no row: beside the mapping, e.g. `mapping.open.csv`."""
         return self.mapping_file.with_name(f"{self.mapping_file.stem}.open.csv")
@@ -75,6 +81,11 @@ def read_configuration(path: Path) -> Configuration:
         raise ConfigError(validation_messages(error, Settings)) from None
     if not is_address(settings.archive) and settings.storage != StorageSection():
         raise ConfigError(f"{path.name}: [storage] is of no use where archive is a folder")
+    if not is_address(settings.archive) and settings.workers.dask not in {None, "local"}:
+        raise ConfigError(
+            f"{path.name}: workers.dask: other machines can't write into the folder {settings.archive}; "
+            'name an archive in a bucket ("s3://..."), or "local" as the cluster'
+        )
     return Configuration(settings, path.absolute().parent)
 
 

@@ -105,7 +105,7 @@ def test_the_crontab_has_one_night_and_no_lock_of_its_own():
 def test_the_image_is_made_of_files_that_are_there_and_runs_as_nobody():
     text = (SAMPLES / "Dockerfile").read_text().replace("\\\n", " ")
     steps = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
-    known = {"FROM", "COPY", "RUN", "USER", "VOLUME", "STOPSIGNAL", "ENTRYPOINT", "CMD"}
+    known = {"FROM", "ARG", "COPY", "RUN", "USER", "VOLUME", "STOPSIGNAL", "ENTRYPOINT", "CMD"}
     assert {name for name, _ in steps} <= known
     copied = [source for name, rest in steps if name == "COPY" and "--from" not in rest for source in rest.split()[:-1]]
     assert copied

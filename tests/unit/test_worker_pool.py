@@ -12,8 +12,9 @@ import pytest
 
 from migrator.config.settings import read_configuration
 from migrator.errors import AuthError
-from migrator.jobs.fetching import handle
+from migrator.jobs.fetching import link
 from migrator.jobs.fetching.pool import WorkerPool
+from migrator.jobs.fetching.processes import ProcessCrew
 from migrator.jobs.wiring import wire_source
 from migrator.model import Attachment, EntityRef
 from migrator.pipeline.downloads import Downloader
@@ -33,7 +34,9 @@ async def pool(folder, count=1, **limits):
         archive = Archive(folder / "archive")
         archive.root.mkdir(parents=True)
         archive.prepare()
-        made = WorkerPool(wired, Downloader(wired.tracker, archive, StopToken(), Silent(), downloads=4), count)
+        made = WorkerPool(
+            wired, Downloader(wired.tracker, archive, StopToken(), Silent(), downloads=4), ProcessCrew(count, ())
+        )
         try:
             await wired.tracker.check()
             made.expect(1000)
@@ -79,7 +82,7 @@ async def test_a_bug_in_taking_what_a_worker_says_ends_the_batch(tmp_path):
         def buggy(_):
             raise ZeroDivisionError("a bug")
 
-        process = made._workers[0]._process
+        process = made._workers[0]._link._process
         with pytest.raises(ZeroDivisionError, match="a bug"):
             await asyncio.wait_for(made.fetch(files, buggy), 10)
     assert process.returncode is not None, "a closed pool leaves no process"
@@ -97,11 +100,11 @@ async def test_credentials_that_are_refused_in_a_worker_are_told_of_each_file(tm
 
 async def test_workers_that_do_not_end_are_killed_all_at_the_same_time(tmp_path):
     async with pool(tmp_path, count=3) as (made, _):
-        processes = [worker._process for worker in made._workers]
+        processes = [worker._link._process for worker in made._workers]
         for process in processes:
             process.send_signal(signal.SIGSTOP)
         began = asyncio.get_running_loop().time()
-        with patch.object(handle, "CLOSE_SECONDS", 1):
+        with patch.object(link, "CLOSE_SECONDS", 1):
             await asyncio.wait_for(made.close(), 10)
         assert asyncio.get_running_loop().time() - began < 2
         assert [process.returncode for process in processes] == [-signal.SIGKILL] * 3
