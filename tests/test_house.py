@@ -77,6 +77,7 @@ HOMES = {
     "multidict": ("migrator.wire.h1.response",),
     "obstore": ("migrator.store.objects.bucket",),
     "pydantic": ("migrator.config",),
+    "pyrage": ("migrator.store.objects.age",),
     "rich": ("migrator.jobs",),
     "sqlite3": ("migrator.store",),
     "sqlite_utils": ("migrator.store",),
@@ -221,7 +222,7 @@ def test_every_library_has_one_home():
 
 def test_every_library_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = (project["optional-dependencies"][extra] for extra in ("browse", "keyring", "notify", "s3"))
+    extras = (project["optional-dependencies"][extra] for extra in ("browse", "encryption", "keyring", "notify", "s3"))
     declared = [*project["dependencies"], *chain(*extras)]
     names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in declared}
     brought_along = {"aiohappyeyeballs", "multidict", "yarl", "markupsafe"}  # types of aiohttp and jinja2

@@ -185,6 +185,7 @@ class WorkerPool(FetchPlace, Run):
             frozenset(archive.untrusted),
             logging.getLogger("migrator").getEffectiveLevel(),
             archive.address,
+            archive.encoding.for_worker() if archive.encoding else None,
             {name: value for name, value in os.environ.items() if archive.address and CLOUDS.match(name)},
         )
 

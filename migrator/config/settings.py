@@ -75,6 +75,11 @@ def read_configuration(path: Path) -> Configuration:
         raise ConfigError(validation_messages(error, Settings)) from None
     if not is_address(settings.archive) and settings.storage != StorageSection():
         raise ConfigError(f"{path.name}: [storage] is of no use where archive is a folder")
+    if not is_address(settings.archive) and settings.encryption is not None:
+        raise ConfigError(
+            f"{path.name}: [encryption] is for an archive in an object store, and archive is a folder; "
+            'one in a folder can be encrypted as archive = "file:///folder"'
+        )
     return Configuration(settings, path.absolute().parent)
 
 

@@ -9,7 +9,7 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +27,7 @@ from migrator.store.layout import (
     README,
     README_TEXT,
     blob_path,
+    is_blob_name,
     is_ours,
     new_incoming_name,
 )
@@ -38,11 +39,16 @@ class FolderBlobs(BlobStore):
     """The blobs in the folder `root`."""
 
     reads_twice = room = True
+    encrypted = False
     readers = 2
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.blobs, self.incoming = root / BLOBS, root / INCOMING
+
+    @override
+    def require_readable(self) -> None:
+        pass
 
     @override
     def prepare(self) -> None:
@@ -85,11 +91,14 @@ class FolderBlobs(BlobStore):
             disk.remove(path)
 
     @override
-    def size_of(self, sha256: str) -> int | None:
-        try:
-            return self.path_of(sha256).stat().st_size
-        except FileNotFoundError:
-            return None
+    def has(self, sha256: str) -> bool:
+        return self.path_of(sha256).exists()
+
+    @override
+    def fits(self, blob: Blob) -> bool:
+        with suppress(FileNotFoundError):
+            return self.path_of(blob.sha256).stat().st_size == blob.size
+        return False
 
     @override
     def receiving(self) -> LargeFile:
@@ -108,10 +117,20 @@ class FolderBlobs(BlobStore):
             disk.sync_folders({path.parent for path in paths}, self.root)
 
     @override
-    def files_in(self, folder: str) -> Iterator[tuple[str, int]]:
+    def files_in(
+        self, folder: str, known: Mapping[str, Blob], removed: Iterable[str] = ()
+    ) -> Iterator[tuple[str, int]]:
         with suppress(FileNotFoundError), os.scandir(self.blobs / folder) as entries:
             for entry in entries:
                 yield entry.name, entry.stat(follow_symlinks=False).st_size
+
+    @override
+    def path_shown(self, folder: str, name: str) -> str:
+        return f"{BLOBS}/{folder}/{name}"
+
+    @override
+    def is_blob(self, folder: str, name: str) -> bool:
+        return is_blob_name(folder, name)
 
     @override
     def unknown_files(self) -> list[str]:
