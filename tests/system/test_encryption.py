@@ -13,8 +13,8 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from migrator.sandbox.redmine.app import RedmineSandbox
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.store.layout import ENCRYPTED_README
 from migrator.store.objects import PLAIN
 from migrator.store.objects.encoding import Encrypted
@@ -147,13 +147,51 @@ async def test_reading_files_needs_the_identity(tmp_path, sandbox, command):
     assert (await run("-q", "--json", "status", config)).document["problems"] == []
 
 
-async def test_a_load_needs_the_identity_and_then_arrives(tmp_path, sandbox):
-    async with RedmineSandbox(world_of(1)) as target:
-        loading = {"target": target, "mapping": {"create_missing": True}}
-        config = encrypted(tmp_path / "a", sandbox, **loading)
+async def test_a_load_needs_the_identity_and_then_arrives(tmp_path):
+    world = world_of(12, median=1_000_000)
+    async with TargetprocessSandbox(world) as source, TeamPulseSandbox(world.without_attachments()) as target:
+        config = encrypted(tmp_path / "a", source, target=target)
         assert (await run("-q", "backup", config)).code == 0
         refused = await run("-q", "--json", "load", config)
-        assert (refused.code, "encryption.identity is needed" in refused.err + refused.out) == (2, True)
+        assert (refused.code, "encryption.identity is needed" in refused.document["error"]["message"]) == (2, True)
+        assert target.state.attachments() == []
+        config = encrypted(tmp_path / "a", source, target=target, identity=KEY)
+        loaded = (await run("-q", "--json", "load", config, "--verify", "content")).document["uploads"]
+        assert loaded["uploaded"] == loaded["planned"] > 5
+        owned = {source.state.sha256_of(file) for file in world.attachments if world.owner_of(file) is not None}
+        assert {target.state.sha256_of(file) for file in target.state.attachments()} == owned
+
+
+async def test_a_rotted_file_is_not_sent(tmp_path):
+    world = world_of(5, median=2_500_000)
+    async with TargetprocessSandbox(world) as source, TeamPulseSandbox(world.without_attachments()) as target:
+        config = encrypted(tmp_path / "a", source, target=target, identity=KEY)
+        assert (await run("-q", "backup", config)).code == 0
+        rotted = max((tmp_path / "bucket" / "blobs").rglob("*.age"), key=lambda path: path.stat().st_size)
+        content = bytearray(rotted.read_bytes())
+        content[-100] ^= 1
+        rotted.write_bytes(content)
+        loaded = await run("-q", "--json", "load", config)
+        assert (loaded.code, loaded.document["uploads"]["failed"]) == (3, 1)
+        sent = {target.state.sha256_of(file) for file in target.state.attachments()}
+        assert sent < {source.state.sha256_of(file) for file in world.attachments}
+
+
+async def test_nights_prune_and_verify_without_the_identity(tmp_path, sandbox):
+    sections = {"nightly": {"report": "night.html", "verify": "50%"}, "retention": {"keep_last": 1}}
+    config = encrypted(tmp_path / "a", sandbox, **sections)
+    assert (await run("-q", "backup", config)).code == 0
+    before = blobs(tmp_path / "bucket")
+    file = next(each for each in WORLD.attachments if WORLD.owner_of(each) is not None)
+    sandbox.state.delete(file.id)
+    shared = sum(sandbox.state.sha256_of(file) == sandbox.state.sha256_of(each) for each in WORLD.attachments) > 1
+    night = await run("--json", "nightly", config)
+    result = night.document["results"][0]
+    assert (night.code, result["status"]) == (0, "complete"), night.err
+    assert (result["verify"]["hashed"], result["prune"]["blobs"]["removed"]) == (False, 0 if shared else 1)
+    after = blobs(tmp_path / "bucket")
+    assert len(after) == len(before) - result["prune"]["blobs"]["removed"]
+    assert after.items() <= before.items()
 
 
 async def test_each_recipient_can_read(tmp_path, sandbox):
@@ -313,9 +351,10 @@ async def test_a_plain_folder_is_not_encrypted(tmp_path, sandbox):
 async def test_a_recipient_that_is_none_is_named_and_not_shown(tmp_path, sandbox, recipient, said):
     config = encrypted(tmp_path / "a", sandbox)
     config.write_text(config.read_text().replace(str(KEY.to_public()), recipient))
-    refused = await run("-q", "backup", config)
-    assert (refused.code, f"encryption.recipients[0] is {said}" in refused.err) == (2, True)
-    assert str(KEY) not in refused.err
+    for command in ("backup", "check"):
+        refused = await run("-q", command, config)
+        assert (refused.code, f"encryption.recipients[0] is {said}" in refused.err) == (2, True)
+        assert str(KEY) not in refused.err + refused.out
 
 
 async def test_large_files_go_to_a_real_s3_server_and_back(tmp_path):

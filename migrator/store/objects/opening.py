@@ -35,6 +35,10 @@ class Encryption:
     recipients: tuple[str, ...]
     identity: Callable[[], str] = field(default=no_identity, repr=False)
 
+    def require_recipients(self) -> None:
+        """`ConfigError` if a recipient is no public key, or if pyrage is missing."""
+        age.parsed_recipients(self.recipients)
+
 
 def encoding_of(bucket: Bucket, folder: Path, encryption: Encryption | None, *, create: bool = False) -> Encoding:
     """How the archive in a bucket is written. `folder` is where this machine keeps its catalog, and the key.
@@ -49,7 +53,7 @@ def encoding_of(bucket: Bucket, folder: Path, encryption: Encryption | None, *, 
         if key is not None or (not (folder / JOURNAL).exists() and bucket.size(_THERE) is not None):
             raise ConfigError(f"{bucket.name} is encrypted: name a configuration that has [encryption]")
         return PLAIN
-    age.parsed_recipients(encryption.recipients)
+    encryption.require_recipients()
 
     def identity() -> str:
         text = encryption.identity()
