@@ -10,13 +10,14 @@ from migrator.config import (
     is_address,
     local_folder,
     look_up,
+    look_up_text,
     read_configuration,
     store_address,
     warning_of_plain_text,
 )
 from migrator.errors import ConfigError
 from migrator.filenames import readable
-from migrator.store import Bucket, BucketAddress, InStep, in_step
+from migrator.store import Bucket, BucketAddress, Encryption, InStep, in_step
 
 OBSTORE_KEYS = {
     "s3": {
@@ -40,6 +41,7 @@ class ArchivePlace:
     folder: Path
     address: BucketAddress
     known: InStep
+    encryption: Encryption | None = None
 
     def bucket(self) -> Bucket:
         """The bucket; no request is made."""
@@ -65,8 +67,26 @@ def place_of(configuration: Configuration) -> Place:
             options[known[key]] = look_up(value, f"storage.{key}", configuration.folder) if is_secret else value
     if (settings.endpoint or "").startswith("http:") and not settings.allow_http:
         raise ConfigError("configuration: storage.endpoint has no TLS: storage.allow_http = true permits that")
-    told = InStep(url, endpoint=settings.endpoint or "", region=settings.region or "", allow_http=settings.allow_http)
-    return ArchivePlace(configuration.archive, BucketAddress(url, options, settings.allow_http), told)
+    encryption = _encryption_of(configuration)
+    told = InStep(
+        url,
+        endpoint=settings.endpoint or "",
+        region=settings.region or "",
+        allow_http=settings.allow_http,
+        recipients=encryption.recipients if encryption else (),
+    )
+    return ArchivePlace(configuration.archive, BucketAddress(url, options, settings.allow_http), told, encryption)
+
+
+def _encryption_of(configuration: Configuration) -> Encryption | None:
+    """[encryption]; the private key is looked up when something is read."""
+    section = configuration.settings.encryption
+    if section is None:
+        return None
+    identity, folder = section.identity, configuration.folder
+    if identity is None:
+        return Encryption(section.recipients)
+    return Encryption(section.recipients, lambda: look_up_text(identity, "encryption.identity", folder))
 
 
 def place_named(given: str) -> Place:
@@ -96,7 +116,8 @@ def _folder(path: Path) -> Place:
 def _reached(folder: Path, known: InStep) -> ArchivePlace:
     names = OBSTORE_KEYS[known.url.partition("://")[0]]
     options = {names[key]: value for key in ("endpoint", "region") if (value := getattr(known, key)) and key in names}
-    return ArchivePlace(folder, BucketAddress(known.url, options, known.allow_http), known)
+    encryption = Encryption(known.recipients) if known.recipients else None
+    return ArchivePlace(folder, BucketAddress(known.url, options, known.allow_http), known, encryption)
 
 
 def folder_of(place: Place) -> Path:
@@ -113,4 +134,8 @@ def plain_keys(configuration: Configuration) -> list[str]:
     """A warning for each key of the store that the file has in plain text."""
     settings = configuration.settings.storage
     given = {key: getattr(settings, key) for key in ("secret_key", "session_token")}
-    return [warning_of_plain_text(f"storage.{key}") for key, value in given.items() if isinstance(value, str)]
+    found = [f"storage.{key}" for key, value in given.items() if isinstance(value, str)]
+    encryption = configuration.settings.encryption
+    if encryption is not None and isinstance(encryption.identity, str):
+        found.append("encryption.identity")
+    return [warning_of_plain_text(key) for key in found]

@@ -11,7 +11,22 @@ from contextlib import contextmanager, suppress
 from migrator.errors import ArchiveLockedError, ConfigError, MigratorError, StorageError
 from migrator.jobs.place import ArchivePlace, Place
 from migrator.jobs.signals import interruptible
-from migrator.store import Archive, ArchiveLock, Catalog, Lease, Mirror, ObjectBlobs, disk_errors, holder_in, is_archive
+from migrator.store import (
+    Archive,
+    ArchiveLock,
+    Bucket,
+    Catalog,
+    IdentityNeededError,
+    Lease,
+    Mirror,
+    ObjectBlobs,
+    disk_errors,
+    encoding_of,
+    holder_in,
+    in_step,
+    is_archive,
+    put_key,
+)
 
 SEND_SECONDS = 600.0
 """How often a run copies its journal into the bucket while it is at work."""
@@ -35,19 +50,7 @@ def held_bucket(place: ArchivePlace, command: str, *, create: bool = False, ours
     with ArchiveLock(place.folder, command) as lock, _held(Lease(bucket, command, place.folder)) as lease:
         if not lease.conditional:
             _log.info("%s ignores conditions on writes; the lock was written and read again after a pause", bucket.name)
-        mirror = Mirror(bucket, place.folder, place.known)
-        blobs = ObjectBlobs(bucket, place.folder, lease.guard)
-        archive = Archive(place.folder, lock.handles, blobs, place.address)
-
-        def begin() -> None:
-            mirror.fetch(ours=ours)
-            if not create and not is_archive(place.folder):
-                raise ConfigError(f"{bucket.name} is no archive: it has no catalog")
-            if not is_archive(place.folder):
-                blobs.require_free()
-            archive.prepare()
-
-        interruptible(begin)
+        mirror, archive = interruptible(lambda: _begun(place, bucket, lease, lock, create=create, ours=ours))
         try:
             with _sending_the_journal(mirror, lease):
                 yield archive
@@ -96,6 +99,30 @@ def _sending_the_journal(mirror: Mirror, lease: Lease) -> Iterator[None]:
         sending.join(JOIN_SECONDS)
 
 
+def _begun(
+    place: ArchivePlace, bucket: Bucket, lease: Lease, lock: ArchiveLock, *, create: bool, ours: bool
+) -> tuple[Mirror, Archive]:
+    """Bring this machine in step with the bucket, and prepare the archive there."""
+    before = in_step(place.folder)
+    has_others = before is not None and before.recipients != place.known.recipients
+    encoding = encoding_of(bucket, place.folder, place.encryption, create=create)
+    if has_others:
+        put_key(bucket, place.folder, encoding, again=True)
+    mirror = Mirror(bucket, place.folder, place.known, encoding)
+    mirror.fetch(ours=ours)
+    if not create and not is_archive(place.folder):
+        raise ConfigError(f"{bucket.name} is no archive: it has no catalog")
+    blobs = ObjectBlobs(bucket, place.folder, lease.guard, encoding)
+    if not is_archive(place.folder):
+        blobs.require_free()
+    put_key(bucket, place.folder, encoding)
+    if has_others:
+        mirror.require_sending()
+    archive = Archive(place.folder, lock.handles, blobs, place.address, encoding)
+    archive.prepare()
+    return mirror, archive
+
+
 def _send(mirror: Mirror, lease: Lease) -> None:
     """Copy what is new into the bucket, unless another run has taken over."""
     lease.guard()
@@ -106,7 +133,7 @@ def refresh(place: ArchivePlace) -> None:
     """Bring the catalog of this machine in step with the bucket to read it, unless a run is at work on it."""
     try:
         interruptible(lambda: _refresh(place))
-    except StorageError as error:
+    except (StorageError, IdentityNeededError) as error:
         if not is_archive(place.folder):
             raise
         _log.warning("shown is what this machine knows: %s", error)
@@ -115,10 +142,11 @@ def refresh(place: ArchivePlace) -> None:
 
 
 def _refresh(place: ArchivePlace) -> None:
-    mirror = Mirror(place.bucket(), place.folder, place.known)
+    with disk_errors(str(place.folder)):
+        place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    bucket = place.bucket()
+    mirror = Mirror(bucket, place.folder, place.known, encoding_of(bucket, place.folder, place.encryption))
     if mirror.is_behind():
-        with disk_errors(str(place.folder)):
-            place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(ArchiveLockedError), ArchiveLock(place.folder, "read"):
             mirror.fetch()
             Catalog(place.folder).close()  # which brings it up to the journal
@@ -134,5 +162,7 @@ def holder_elsewhere(place: Place) -> dict[str, str] | None:
 def archive_to_read(place: Place) -> Archive:
     """The archive without its lock, to read blobs."""
     if isinstance(place, ArchivePlace):
-        return Archive(place.folder, store=ObjectBlobs(place.bucket(), place.folder))
+        bucket = place.bucket()
+        encoding = encoding_of(bucket, place.folder, place.encryption)
+        return Archive(place.folder, store=ObjectBlobs(bucket, place.folder, encoding=encoding))
     return Archive(place)

@@ -189,7 +189,8 @@ def _print_verify(out: Console, summary: VerifySummary) -> None:
     print_headline(out, summary)
     partial = summary.round_complete is False
     rest = f" of {human_number(summary.of or 0)}, the next such verify goes on from there" if partial else ""
-    checked = f"{counted(summary.blobs, 'blob')}{rest}, {human_size(summary.bytes)}"
+    read = "names and sizes only" if summary.hashed is False else human_size(summary.bytes)
+    checked = f"{counted(summary.blobs, 'blob')}{rest}, {read}"
     out.print(f"{checked}, {counted(len(summary.problems), 'problem')}")
     print_problems(out, summary.problems)
 

@@ -78,6 +78,7 @@ HOMES = {
     "multidict": ("migrator.wire.h1.response",),
     "obstore": ("migrator.store.objects.bucket",),
     "pydantic": ("migrator.config",),
+    "pyrage": ("migrator.store.objects.age",),
     "rich": ("migrator.jobs",),
     "sqlite3": ("migrator.store",),
     "sqlite_utils": ("migrator.store",),
@@ -222,7 +223,8 @@ def test_every_library_has_one_home():
 
 def test_every_library_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = (project["optional-dependencies"][extra] for extra in ("browse", "cluster", "keyring", "notify", "s3"))
+    names = ("browse", "cluster", "encryption", "keyring", "notify", "s3")
+    extras = (project["optional-dependencies"][extra] for extra in names)
     declared = [*project["dependencies"], *chain(*extras)]
     names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in declared}
     brought_along = {"aiohappyeyeballs", "multidict", "yarl", "markupsafe"}  # types of aiohttp and jinja2

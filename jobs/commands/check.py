@@ -113,6 +113,8 @@ def _check_store(configuration: Configuration) -> list[Check]:
     place = place_of(configuration)
     if not isinstance(place, ArchivePlace):
         return []
+    if place.encryption is not None:
+        place.encryption.require_recipients()
     try:
         place.bucket().look()
     except StorageError as error:

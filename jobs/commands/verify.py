@@ -30,8 +30,11 @@ def span(value: str) -> float:
 @archive_argument
 @click.option("--sample", type=share, metavar="PERCENT", help="Check only this share of the blobs, e.g. 5%; see above.")
 @click.option("--max-time", type=span, metavar="TIME", help="Stop after this time, e.g. 90s, 10m or 2h; see above.")
+@click.option("--full", is_flag=True, help="Of an encrypted archive, decrypt and hash the blobs, too.")
 @click.pass_obj
-def command(output: Output, /, *, archive: Place, sample: float | None, max_time: float | None) -> VerifySummary:
+def command(
+    output: Output, /, *, archive: Place, sample: float | None, max_time: float | None, full: bool
+) -> VerifySummary:
     """Hash every blob of ARCHIVE again, and compare the catalog with the disk and with its manifest.
 
     Each problem has a code. Files: E01 damaged, E02 missing, E03 unknown, E04 wrong length, E05 content of another
@@ -41,14 +44,19 @@ def command(output: Output, /, *, archive: Place, sample: float | None, max_time
 
     With --sample or --max-time it checks a part of the blobs and continues where the last partial verify stopped, so
     that several of them get through all blobs. Catalog and manifest are always checked.
+
+    Of an encrypted archive, names and sizes of the blobs are checked, which needs no private key; with --full they are
+    decrypted and hashed.
     """
     from migrator.jobs.runtime import run_job
     from migrator.pipeline.verify import Portion
 
-    return run_job(lambda stop: run_verify(archive, Portion(sample, max_time), output, stop))
+    return run_job(lambda stop: run_verify(archive, Portion(sample, max_time), output, stop, full=full))
 
 
-async def run_verify(place: Place, portion: Portion, output: Output, stop: asyncio.Event) -> VerifySummary:
+async def run_verify(
+    place: Place, portion: Portion, output: Output, stop: asyncio.Event, *, full: bool = False
+) -> VerifySummary:
     """Hold the archive, check all of it or a part."""
     from migrator.jobs.runtime import held_folder
     from migrator.pipeline.verify import verify
@@ -59,4 +67,4 @@ async def run_verify(place: Place, portion: Portion, output: Output, stop: async
         sqlite_errors(archive.root),
         output.progress("verify", noun="blob") as progress,
     ):
-        return await verify(archive, portion=portion, progress=progress, stop=stop)
+        return await verify(archive, portion=portion, full=full, progress=progress, stop=stop)

@@ -22,7 +22,7 @@ from migrator.errors import MigratorError
 from migrator.jobs.recipe import SourceRecipe
 from migrator.model import Attachment, Blob, EntityRef
 from migrator.pipeline.fetch_place import Fetched
-from migrator.store import BucketAddress
+from migrator.store import BucketAddress, Encoding
 from migrator.wire import LentSession, Wait
 
 
@@ -30,7 +30,8 @@ from migrator.wire import LentSession, Wait
 class Start:
     """To a worker, first: the source, the archive, and the sessions for the API and, if they differ, for files.
 
-    `bucket` is where the blobs go, if not into the archive's folder; `environment` has what its cloud left there.
+    `bucket` is where the blobs go, if not into the archive's folder, and `encoding` how they are encrypted, if they
+    are; `environment` has what its cloud left there.
     """
 
     recipe: SourceRecipe
@@ -40,6 +41,7 @@ class Start:
     untrusted: frozenset[str]
     log_level: int
     bucket: BucketAddress | None = None
+    encoding: Encoding | None = field(default=None, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 

@@ -151,6 +151,7 @@ class WorkerPool(FetchPlace, Run):
             frozenset(archive.untrusted),
             logging.getLogger("migrator").getEffectiveLevel(),
             archive.address,
+            archive.encoding.for_worker() if archive.encoding else None,
             self._crew.environment if archive.address else {},
         )
 

@@ -48,7 +48,7 @@ from migrator.pipeline.downloads import Downloader
 from migrator.pipeline.fetch_place import Fetched
 from migrator.pipeline.stop import GRACE_SECONDS, StopToken
 from migrator.progress import Silent
-from migrator.store import Archive, BlobStore, Bucket, ObjectBlobs
+from migrator.store import PLAIN, Archive, BlobStore, Bucket, ObjectBlobs
 from migrator.wire import BorrowingSigner, Lender, LentSession, SharedRateLimiter, Wait, Waits
 
 PROGRESS_SECONDS = 0.25
@@ -230,7 +230,7 @@ def _store(start: Start) -> BlobStore | None:
     if start.bucket is None:
         return None
     os.environ.update(start.environment)
-    return ObjectBlobs(Bucket.at(start.bucket), start.archive)
+    return ObjectBlobs(Bucket.at(start.bucket), start.archive, encoding=start.encoding or PLAIN)
 
 
 async def run(source: BinaryIO, sink: BinaryIO) -> None:

@@ -66,7 +66,8 @@ def _backup(backup: BackupSummary) -> str:
 
 
 def _verify(verify: VerifySummary) -> str:
-    looked_at = f"{verify.blobs:,} of {counted(verify.of or 0, 'blob')}, {human_size(verify.bytes)}"
+    read = "names and sizes only" if verify.hashed is False else human_size(verify.bytes)
+    looked_at = f"{verify.blobs:,} of {counted(verify.of or 0, 'blob')}, {read}"
     return f"verify {verify.status}: {looked_at}, {counted(len(verify.problems), 'problem')}"
 
 

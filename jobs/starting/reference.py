@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from migrator.config import (
+    EncryptionSection,
     Limits,
     MappingSection,
     NightlySection,
@@ -35,6 +36,7 @@ left out, apart from `tracker`, `url` and the credentials.
 SECTIONS = (
     ("At the top of the file", Settings),
     ("[storage]: an archive in an object store", StorageSection),
+    ("[encryption]: such an archive, encrypted", EncryptionSection),
     ("[source]", SourceSection),
     ("[target]", TargetSection),
     ("[source.tls] and [target.tls]", TlsSection),

@@ -1,7 +1,7 @@
 """The configuration: TOML becomes typed settings; secrets are looked up when they are needed."""
 
 from migrator.config.base import Secret, Secrets, address
-from migrator.config.secrets import credentials, known_secrets, look_up, warning_of_plain_text
+from migrator.config.secrets import credentials, known_secrets, look_up, look_up_text, warning_of_plain_text
 from migrator.config.sections import (
     Limits,
     MappingSection,
@@ -15,10 +15,11 @@ from migrator.config.sections import (
     WorkersSection,
 )
 from migrator.config.settings import Configuration, options_of, read_configuration, read_notify
-from migrator.config.storage import StorageSection, is_address, local_folder, store_address
+from migrator.config.storage import EncryptionSection, StorageSection, is_address, local_folder, store_address
 
 __all__ = [
     "Configuration",
+    "EncryptionSection",
     "Limits",
     "MappingSection",
     "NightlySection",
@@ -38,6 +39,7 @@ __all__ = [
     "known_secrets",
     "local_folder",
     "look_up",
+    "look_up_text",
     "options_of",
     "read_configuration",
     "read_notify",

@@ -55,6 +55,10 @@ def known_secrets(configuration: Configuration) -> set[str]:
         for key in ("access_key", "secret_key", "session_token")
         if (secret := getattr(settings.storage, key)) is not None
     ]
+    if settings.encryption is not None and settings.encryption.identity is not None:
+        with suppress(ConfigError):
+            text = look_up_text(settings.encryption.identity, "encryption.identity", configuration.folder)
+            found |= {line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")}
     given += [("notify.ping", settings.notify.ping)] if settings.notify.ping else []
     for where, secret in given:
         with suppress(ConfigError):
@@ -64,6 +68,14 @@ def known_secrets(configuration: Configuration) -> set[str]:
 
 def look_up(secret: Secret, where: str, folder: Path) -> str:
     """One secret; `where` is its key. A keyring is asked for the last part of that key, without a number."""
+    value = look_up_text(secret, where, folder)
+    if not value.isprintable():
+        raise ConfigError(f"configuration: {where} is empty or has characters that no credential has")
+    return value
+
+
+def look_up_text(secret: Secret, where: str, folder: Path) -> str:
+    """One secret that may have several lines."""
     if isinstance(secret, str):
         value = secret
     elif len(secret) != 1 or next(iter(secret)) not in _LOOKUPS:
@@ -71,7 +83,7 @@ def look_up(secret: Secret, where: str, folder: Path) -> str:
     else:
         [(place, name)] = secret.items()
         value = _LOOKUPS[place](name, where, folder)
-    if not value or not value.isprintable():
+    if not value:
         raise ConfigError(f"configuration: {where} is empty or has characters that no credential has")
     return value
 

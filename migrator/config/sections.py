@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from yarl import URL
 
 from migrator.config.base import Flag, PathText, Secret, Secrets, Section, address, example
-from migrator.config.storage import StorageSection, store_address
+from migrator.config.storage import EncryptionSection, StorageSection, store_address
 from migrator.mapping import parse_rule
 from migrator.units import parse_duration, parse_rate, parse_share
 
@@ -228,6 +228,7 @@ class Settings(Section):
 
     archive: Annotated[PathText, AfterValidator(store_address)] = "archive"
     storage: StorageSection = StorageSection()
+    encryption: EncryptionSection | None = None
     source: SourceSection
     target: TargetSection | None = None
     mapping: MappingSection = MappingSection()

@@ -86,6 +86,11 @@ def read_configuration(path: Path) -> Configuration:
             f"{path.name}: workers.dask: other machines can't write into the folder {settings.archive}; "
             'name an archive in a bucket ("s3://..."), or "local" as the cluster'
         )
+    if not is_address(settings.archive) and settings.encryption is not None:
+        raise ConfigError(
+            f"{path.name}: [encryption] is for an archive in an object store, and archive is a folder; "
+            'one in a folder can be encrypted as archive = "file:///folder"'
+        )
     return Configuration(settings, path.absolute().parent)
 
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from migrator.config.base import Flag, PathText, Secret, Section, address, example
 
@@ -55,6 +55,21 @@ class StorageSection(Section):
     secret_key: Annotated[Secret | None, example({"env": "AWS_SECRET_ACCESS_KEY"})] = None
     session_token: Annotated[Secret | None, example({"env": "AWS_SESSION_TOKEN"})] = None
     allow_http: Flag = False
+
+
+class EncryptionSection(Section):
+    """[encryption]: everything is encrypted with age before it leaves for the bucket. Needs the extra `encryption`.
+
+    recipients      the public keys to which it is encrypted, as `age-keygen` shows them
+    identity        the private key, to read with: for load, export, verify --full, a new machine; a backup needs none
+    """
+
+    recipients: Annotated[
+        tuple[str, ...],
+        Field(min_length=1),
+        example(["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]),
+    ]
+    identity: Annotated[Secret | None, example({"file": "key.txt"})] = None
 
 
 def local_folder(url: str) -> Path:

@@ -46,6 +46,7 @@ async def copy(
 
     A blob that is damaged is named and left out, and the status is `damaged`. Killed or stopped, it may be repeated.
     """
+    await asyncio.to_thread(source.require_readable)
     target.untrusted |= await asyncio.to_thread(damaged_in_copy, target.root, catalog)
     return await _Copy(source, catalog, target, progress or Silent(), stop or asyncio.Event()).run()
 
@@ -71,7 +72,7 @@ class _Copy:
 
     def _missing_in(self, folder: str) -> list[Blob]:
         known = self._catalog.blobs.in_folder(folder)
-        sizes = dict(self._target.files_in(folder))
+        sizes = dict(self._target.files_in(folder, known))
         damaged = self._target.untrusted
         missing = [blob for blob in known.values() if sizes.get(blob.sha256) != blob.size or blob.sha256 in damaged]
         self._there += len(known) - len(missing)
@@ -118,7 +119,7 @@ class _Copy:
         return None
 
     def _note_damage(self, blob: Blob) -> None:
-        there = self._source.store.size_of(blob.sha256) is not None
+        there = self._source.store.has(blob.sha256)
         self._problems.append(problem_of("E01" if there else "E02", blob.sha256, blob_name(blob.sha256)))
 
     def _store(self, received: list[IncomingBlob]) -> None:
@@ -139,8 +140,8 @@ class _Copy:
 
     def _forgotten_in(self, folder: str) -> Iterator[str]:
         known = self._catalog.blobs.in_folder(folder)
-        for name, _ in self._target.files_in(folder):
-            if name not in known and len(name) == len("00") * 32 and name.startswith(folder):
+        for name, _ in self._target.files_in(folder, known):
+            if name not in known and self._target.store.is_blob(folder, name):
                 yield name
 
     def _summary(self) -> CopySummary:

@@ -37,7 +37,7 @@ def rebuild(archive: Archive) -> RebuildSummary:
         if scan.missing:
             catalog.crawl.requeue(scan.missing)
         problems += with_files(catalog, [problem_of("E02", sha256, blob_name(sha256)) for sha256 in scan.missing])
-        problems += [problem_of("E03", name, f"blobs/{folder}/{name}") for folder, name in scan.unknown]
+        problems += [problem_of("E03", name, archive.store.path_shown(folder, name)) for folder, name in scan.unknown]
         problems += [problem_of("E03", "", name) for name in archive.unknown_files()]
         status = RunStatus.DAMAGED if problems else RunStatus.COMPLETE
         totals = catalog.summaries.totals()

@@ -56,6 +56,7 @@ async def restore(
     In a dry run nothing is sent, and nothing recorded but the run. `ConfigError` if the archive is that of another
     source.
     """
+    await asyncio.to_thread(archive.require_readable)
     name = f"restore{DRY_RUN}" if settings.dry_run else "restore"
     async with run_context(catalog, name, lambda: catalog.settings.require_source(settings.identity)) as context:
         if not settings.dry_run:  # the next backup has to list what is put back, also on a tracker that doesn't date it

@@ -73,13 +73,22 @@ WHOLE = Portion()
 
 
 async def verify(
-    archive: Archive, *, portion: Portion = WHOLE, progress: Progress | None = None, stop: asyncio.Event | None = None
+    archive: Archive,
+    *,
+    portion: Portion = WHOLE,
+    full: bool = False,
+    progress: Progress | None = None,
+    stop: asyncio.Event | None = None,
 ) -> VerifySummary:
     """One run over the whole archive, or over the next portion of its blobs; the caller holds the archive.
 
+    Encrypted blobs are read only if it is `full`; else their names and sizes are checked, which needs no private key.
     May be repeated at any time. If the catalog can't be opened, that is the only problem reported.
     """
     began = time.monotonic()
+    reads = full or not archive.store.encrypted
+    if reads:
+        await asyncio.to_thread(archive.require_readable)
     problems = [
         problem_of(code, "", path, detail) for code, path, detail in await asyncio.to_thread(audit, archive.root)
     ]
@@ -97,7 +106,8 @@ async def verify(
 
     with closing(catalog):
         async with run_context(catalog, "verify", mark_journal, mends_journal=False, began=began) as context:
-            return await context.execute(_Verify(archive, portion, problems, context, progress or Silent()), stop)
+            job = _Verify(archive, portion, problems, context, progress or Silent(), reads=reads)
+            return await context.execute(job, stop)
 
 
 def _unopened(problems: list[Problem]) -> VerifySummary:
@@ -106,11 +116,11 @@ def _unopened(problems: list[Problem]) -> VerifySummary:
 
 @dataclass(slots=True)
 class _Folder:
-    """A folder of blobs: those that the catalog knows, the names on disk, and the names still to be checked."""
+    """A folder of blobs: those that the catalog knows, names and sizes on disk, and the names still to be checked."""
 
     name: str
     known: dict[str, Blob]
-    on_disk: set[str]
+    on_disk: dict[str, int]
     left: list[str]
 
 
@@ -120,8 +130,16 @@ class _Verify(Job[VerifySummary]):
     """
 
     def __init__(
-        self, archive: Archive, portion: Portion, problems: list[Problem], context: RunContext, progress: Progress
+        self,
+        archive: Archive,
+        portion: Portion,
+        problems: list[Problem],
+        context: RunContext,
+        progress: Progress,
+        *,
+        reads: bool,
     ) -> None:
+        self._reads = reads
         self._archive, self._portion, self._problems, self._progress = archive, portion, problems, progress
         self._catalog, self._executor, self._stop = context.catalog, context.executor, context.stop
         self._position = "00/"
@@ -151,7 +169,7 @@ class _Verify(Job[VerifySummary]):
         catalog, whole, at_end = self._catalog, self._portion.whole, not self._position
         problems = with_files(catalog, self._problems)
         damaged = {problem.sha256: problem.problem for problem in problems if problem.code in BLOB_CODES}
-        catalog.blobs.record_problems(damaged, whole=whole and at_end)
+        catalog.blobs.record_problems(damaged, whole=whole and at_end and self._reads)
         if not catalog.read_only and (not whole or at_end):
             catalog.settings.set(POSITION_KEY, self._position)
         return VerifySummary(
@@ -160,6 +178,7 @@ class _Verify(Job[VerifySummary]):
             checked=self._checked,
             of=self._total,
             round_complete=at_end,
+            hashed=None if self._reads else False,
             problems=tuple(problems),
         )
 
@@ -190,8 +209,10 @@ class _Verify(Job[VerifySummary]):
 
     def _folder(self, name: str, after: str) -> _Folder:
         known = self._catalog.blobs.in_folder(name)
-        on_disk = {file for file, _ in self._archive.files_in(name)}
-        on_disk -= self._catalog.blobs.removed_in(name) - known.keys()
+        removed = self._catalog.blobs.removed_in(name)
+        on_disk = dict(self._archive.files_in(name, known, removed))
+        for sha256 in removed - known.keys():
+            on_disk.pop(sha256, None)
         return _Folder(name, known, on_disk, sorted(file for file in known.keys() | on_disk if file > after))
 
     def _is_enough(self) -> bool:
@@ -203,7 +224,10 @@ class _Verify(Job[VerifySummary]):
         names, actual = folder.left[:count], dict[str, Blob | None]()
 
         async def hash_one(name: str) -> None:
-            actual[name] = blob = await asyncio.to_thread(_hash, self._archive, folder.name, name, self._stop)
+            if self._reads:
+                actual[name] = blob = await asyncio.to_thread(_hash, self._archive, folder.name, name, self._stop)
+            else:
+                actual[name] = blob = _by_size(folder.known.get(name), folder.on_disk[name])
             self._progress.transferred(blob.size if blob else 0)
             self._progress.done(failed=blob is None)
 
@@ -212,7 +236,7 @@ class _Verify(Job[VerifySummary]):
         )
         if self._stop.requested:
             return False
-        for name in set(names) - folder.on_disk:
+        for name in set(names) - folder.on_disk.keys():
             self._progress.done(failed=True, not_transferred=folder.known[name].size)
         await self._executor.call(self._judge, folder, names, actual)
         del folder.left[:count]
@@ -222,10 +246,10 @@ class _Verify(Job[VerifySummary]):
     def _judge(self, folder: _Folder, names: list[str], actual: dict[str, Blob | None]) -> None:
         for name in names:
             if code := self._code_of(folder.known.get(name), actual.get(name), on_disk=name in folder.on_disk):
-                self._problems.append(problem_of(code, name, f"blobs/{folder.name}/{name}"))
+                self._problems.append(problem_of(code, name, self._archive.store.path_shown(folder.name, name)))
         checked = [folder.known[name] for name in names if name in folder.known]
         self._checked += len(checked)
-        self._bytes += sum(blob.size for blob in checked)
+        self._bytes += sum(blob.size for blob in checked) if self._reads else 0
 
     def _code_of(self, known: Blob | None, actual: Blob | None, *, on_disk: bool) -> str:
         """The code of what is wrong with a blob, or with a file in its place; empty if nothing is."""
@@ -245,6 +269,11 @@ class _Verify(Job[VerifySummary]):
         """Blobs that only an attachment knows of, and files that belong to no archive."""
         self._problems += [problem_of("E02", sha256, blob_name(sha256)) for sha256 in self._catalog.blobs.dangling()]
         self._problems += [problem_of("E03", "", name) for name in self._archive.unknown_files()]
+
+
+def _by_size(known: Blob | None, size: int) -> Blob | None:
+    """What a file seems to hold if it isn't read."""
+    return known if known is None or known.size == size else Blob("", size)
 
 
 def _hash(archive: Archive, folder: str, name: str, stop: StopToken) -> Blob | None:

@@ -7,7 +7,7 @@ so record it after these calls, never before.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from migrator.store.port import READ_BYTES, BlobStore, IncomingBlob, Receiving, 
 from migrator.store.space import FreeSpace
 
 if TYPE_CHECKING:
-    from migrator.store.objects import BucketAddress
+    from migrator.store.objects import BucketAddress, Encoding
 
 
 class Archive:
@@ -30,7 +30,7 @@ class Archive:
     found damaged, and those that a killed run left without recording them.
 
     `held` are the descriptors of its lock: a process that inherits them keeps other runs out. `address` is that of the
-    bucket, if there is one.
+    bucket, if there is one, and `encoding` says how the archive lies there.
     """
 
     def __init__(
@@ -39,10 +39,15 @@ class Archive:
         held: Sequence[int] = (),
         store: BlobStore | None = None,
         address: BucketAddress | None = None,
+        encoding: Encoding | None = None,
     ) -> None:
-        self.root, self.held, self.address = root, held, address
+        self.root, self.held, self.address, self.encoding = root, held, address, encoding
         self.store = FolderBlobs(root) if store is None else store
         self.untrusted: set[str] = set()
+
+    def require_readable(self) -> None:
+        """`ConfigError` if blobs can be read only with a private key that is missing; ask before a run that reads."""
+        self.store.require_readable()
 
     def prepare(self) -> None:
         """Make what must exist, and delete what an earlier run left unfinished."""
@@ -82,9 +87,11 @@ class Archive:
         """Delete these blobs, safely. The catalog must have forgotten them before. May be repeated."""
         self.store.remove(hashes)
 
-    def files_in(self, folder: str) -> Iterator[tuple[str, int]]:
-        """Name and size of every file in one blob folder."""
-        return self.store.files_in(folder)
+    def files_in(
+        self, folder: str, known: Mapping[str, Blob], removed: Iterable[str] = ()
+    ) -> Iterator[tuple[str, int]]:
+        """Name and size of every file in one blob folder; see `BlobStore.files_in`."""
+        return self.store.files_in(folder, known, removed)
 
     def unknown_files(self) -> list[str]:
         """The files and folders in the archive and in `blobs/` that do not belong to an archive."""
@@ -131,7 +138,7 @@ class Archive:
 
     def _is_whole(self, blob: Blob) -> bool:
         with suppress(OSError):
-            return self.store.size_of(blob.sha256) == blob.size
+            return self.store.fits(blob)
         return False
 
 

@@ -9,7 +9,7 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +27,7 @@ from migrator.store.layout import (
     README,
     README_TEXT,
     blob_path,
+    is_blob_name,
     is_ours,
     new_incoming_name,
 )
@@ -38,12 +39,17 @@ class FolderBlobs(BlobStore):
     """The blobs in the folder `root`."""
 
     reads_twice = room = True
+    encrypted = False
     readers = 2
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.blobs, self.incoming = root / BLOBS, root / INCOMING
         self._blobs_text = str(self.blobs)
+
+    @override
+    def require_readable(self) -> None:
+        pass
 
     @override
     def prepare(self) -> None:
@@ -86,11 +92,14 @@ class FolderBlobs(BlobStore):
             disk.remove(path)
 
     @override
-    def size_of(self, sha256: str) -> int | None:
-        try:  # as text: a Path takes as long as the call itself, and this is asked for every file
-            return os.stat(f"{self._blobs_text}/{sha256[:2]}/{sha256}").st_size  # noqa: PTH116
-        except FileNotFoundError:
-            return None
+    def has(self, sha256: str) -> bool:
+        return self.path_of(sha256).exists()
+
+    @override
+    def fits(self, blob: Blob) -> bool:
+        with suppress(FileNotFoundError):  # as text: a Path takes as long as the call, and each file is asked for
+            return os.stat(f"{self._blobs_text}/{blob.sha256[:2]}/{blob.sha256}").st_size == blob.size  # noqa: PTH116
+        return False
 
     @override
     def receiving(self) -> LargeFile:
@@ -109,10 +118,20 @@ class FolderBlobs(BlobStore):
             disk.sync_folders({path.parent for path in paths}, self.root)
 
     @override
-    def files_in(self, folder: str) -> Iterator[tuple[str, int]]:
+    def files_in(
+        self, folder: str, known: Mapping[str, Blob], removed: Iterable[str] = ()
+    ) -> Iterator[tuple[str, int]]:
         with suppress(FileNotFoundError), os.scandir(self.blobs / folder) as entries:
             for entry in entries:
                 yield entry.name, entry.stat(follow_symlinks=False).st_size
+
+    @override
+    def path_shown(self, folder: str, name: str) -> str:
+        return f"{BLOBS}/{folder}/{name}"
+
+    @override
+    def is_blob(self, folder: str, name: str) -> bool:
+        return is_blob_name(folder, name)
 
     @override
     def unknown_files(self) -> list[str]:

@@ -34,6 +34,12 @@ CATALOG_COPY = "catalog.copy"
 """A copy of the catalog on its way to or from a bucket."""
 JOURNAL_COPY = "manifest.copy"
 """The same for the journal."""
+ENCRYPTED_SUFFIX = ".age"
+"""Of what is encrypted in a bucket, and of encrypted copies on their way there."""
+NAMES_KEY = "names.key"
+"""The key of the names of encrypted blobs."""
+KEY_FINGERPRINT = "names.key.id"
+"""In a bucket: what tells whether a machine has the same key."""
 BLOBS = "blobs"
 INCOMING = "incoming"
 BLOB_FOLDERS = tuple(f"{number:02x}" for number in range(256))
@@ -70,13 +76,38 @@ To read it without the program, copy it with any tool of the store, for example 
                         FROM attachments WHERE status = 'stored'"
 """
 
+ENCRYPTED_README = """Here is an archive of the attachments of one issue tracker, written by `migrator` (format 1).
+
+It is encrypted with age (https://age-encryption.org): whoever has the private key can read it.
+
+blobs/       the files; their names say nothing
+catalog.db.age  a copy of an SQLite database as it was after the last run: what each file is
+manifest.jsonl.age  every change of the catalog's rows, as lines of JSON; `migrator rebuild` makes the catalog of
+             another machine from it, and goes on there
+names.key.age  the key by which `migrator` names the files; names.key.id is its fingerprint
+incoming/    large files on their way; empty when no run is under way
+lock         who is at work here, while somebody is
+
+To read it without the program, copy it with any tool of the store, for example `aws s3 sync`; then decrypt each file,
+and give it the SHA-256 of its content as its name, as the catalog knows it:
+    for name in catalog.db manifest.jsonl; do age --decrypt -i IDENTITY $name.age > $name; done
+    find blobs -name '*.age' | while read file; do
+        age --decrypt -i IDENTITY "$file" > file && sha=$(sha256sum < file | cut -c 1-64)
+        mkdir -p "plain/$(echo $sha | cut -c 1-2)" && mv file "plain/$(echo $sha | cut -c 1-2)/$sha"
+    done
+    sqlite3 catalog.db "SELECT kind, entity_id, name, 'plain/' || substr(sha256, 1, 2) || '/' || sha256
+                        FROM attachments WHERE status = 'stored'"
+"""
+
 _OURS = re.compile(
     r"README\.txt|lock|incoming|blobs|manifest\.jsonl(\.damaged-\d+)?|manifest\.new|catalog\.new"
     r"|catalog\.db(\.damaged-\d+)?(-wal|-shm|-journal)?"
 )
 
 
-_IN_BUCKET = frozenset({README, CATALOG, JOURNAL, LOCK, BLOBS, INCOMING, LOCK_PROBE})
+_IN_BUCKET = frozenset({README, CATALOG, JOURNAL, LOCK, BLOBS, INCOMING, LOCK_PROBE, KEY_FINGERPRINT}) | {
+    f"{name}{ENCRYPTED_SUFFIX}" for name in (CATALOG, JOURNAL, NAMES_KEY)
+}
 
 
 def blob_name(sha256: str) -> str:
@@ -87,6 +118,11 @@ def blob_name(sha256: str) -> str:
 def blob_path(root: Path, sha256: str) -> Path:
     """Where the archive at `root` has a blob, or would have it."""
     return root.joinpath(BLOBS, sha256[:2], sha256)
+
+
+def is_blob_name(folder: str, name: str) -> bool:
+    """Whether a file of this name in a folder of blobs is one, by its name."""
+    return name.startswith(folder) and re.fullmatch(r"[0-9a-f]{64}", name) is not None
 
 
 def name_for_damaged(path: Path, suffixes: Iterable[str] = ("",)) -> Path:

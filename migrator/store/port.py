@@ -9,7 +9,7 @@ Beware: everything here blocks, except `write` and `chunks`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -80,6 +80,10 @@ class BlobStore(Protocol):
     """Whether the blobs need room on the disk of the archive's folder."""
 
     @abstractmethod
+    def require_readable(self) -> None:
+        """`ConfigError` if a private key is needed to read blobs, and is missing or the wrong one."""
+
+    @abstractmethod
     def prepare(self) -> None:
         """Make what must exist before the first blob, and delete what an earlier run left unfinished."""
 
@@ -87,9 +91,16 @@ class BlobStore(Protocol):
     def empty_incoming(self) -> None:
         """Delete what is being received and nobody will finish. `OSError` or `StorageError` if that can't be done."""
 
+    encrypted: bool
+    """Whether the content of a blob can be read only with a private key."""
+
     @abstractmethod
-    def size_of(self, sha256: str) -> int | None:
-        """The size of a blob; None if there is none of this name."""
+    def has(self, sha256: str) -> bool:
+        """Whether there is a blob of this name."""
+
+    @abstractmethod
+    def fits(self, blob: Blob) -> bool:
+        """Whether there is a blob of this name, whose size may be this one."""
 
     @abstractmethod
     def receiving(self) -> Receiving:
@@ -104,8 +115,22 @@ class BlobStore(Protocol):
         """Delete these blobs, safely. May be repeated."""
 
     @abstractmethod
-    def files_in(self, folder: str) -> Iterator[tuple[str, int]]:
-        """Name and size of every file in one blob folder."""
+    def files_in(
+        self, folder: str, known: Mapping[str, Blob], removed: Iterable[str] = ()
+    ) -> Iterator[tuple[str, int]]:
+        """Name and size of every file in one blob folder. `known` and `removed` are the blobs that may be there.
+
+        In an encrypted place only those come under their hash, with their size if that may be it, else with -1. Others
+        come under the name that they have there.
+        """
+
+    @abstractmethod
+    def path_shown(self, folder: str, name: str) -> str:
+        """Where a file of a blob folder lies, for people: `blobs/ab/ab12..`, or its path in an encrypted place."""
+
+    @abstractmethod
+    def is_blob(self, folder: str, name: str) -> bool:
+        """Whether a file of this name in a blob folder is a blob, known or not."""
 
     @abstractmethod
     def unknown_files(self) -> list[str]:

@@ -90,7 +90,7 @@ class StoringFiles(Storing):
         self._paths: dict[str, Path] = {}
         for incoming in received:
             sha256, content = incoming.blob.sha256, incoming.content
-            is_there = sha256 not in untrusted and folder.size_of(sha256) == incoming.blob.size
+            is_there = sha256 not in untrusted and folder.fits(incoming.blob)
             needed = sha256 not in self._paths and sha256 not in self._contents and not is_there
             if isinstance(content, bytes):
                 if needed:

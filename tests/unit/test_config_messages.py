@@ -41,6 +41,11 @@ def whole(model: type, key: str, value: object) -> dict[str, Any]:
         "MappingSection": lambda: {"source": source, "mapping": {key: value}},
         "Limits": lambda: {"source": source, "limits": {key: value}},
         "WorkersSection": lambda: {"source": source, "archive": "s3://bucket", "workers": {key: value}},
+        "EncryptionSection": lambda: {
+            "source": source,
+            "archive": "s3://bucket",
+            "encryption": {"recipients": ["age1"], key: value},
+        },
         "RetentionSection": lambda: {"source": source, "retention": {key: value}},
         "NightlySection": lambda: {"source": source, "nightly": {key: value}},
         "NotifySection": lambda: {"source": source, "notify": {key: value}},

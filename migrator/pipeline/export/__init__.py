@@ -67,6 +67,7 @@ async def export(
 
     If a blob is damaged or missing, everything else is exported, and the status is `damaged`.
     """
+    await asyncio.to_thread(archive.require_readable)
     destination = Destination(archive.root, settings.destination, file=settings.shape == "zip")
     _selected(catalog, settings).require_any()
     async with run_context(catalog, "export", mends_journal=False) as context:

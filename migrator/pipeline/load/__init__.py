@@ -60,6 +60,7 @@ async def load(
     In a dry run nothing is sent, and nothing recorded but the run and its plan. `ConfigError`, and there was no run, if
     no row of the mapping names anything in the archive.
     """
+    await asyncio.to_thread(archive.require_readable)
     leftovers = Leftovers(catalog, settings)
     async with run_context(catalog, settings.run_name, leftovers.require_matches) as context:
         job = _load_job(target, archive, settings, context, leftovers, progress or Silent())

@@ -43,7 +43,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifySummary(RunSummary):
-    """The summary of a verify. `blobs` of `of` were hashed; `round_complete`: with earlier runs, all of them."""
+    """The summary of a verify. `blobs` of `of` were hashed; `round_complete`: with earlier runs, all of them.
+
+    `hashed` is false if only names and sizes of encrypted blobs were checked.
+    """
 
     command = "verify"
 
@@ -52,6 +55,7 @@ class VerifySummary(RunSummary):
     checked: int = 0
     of: int | None = field(default=None, metadata=OPTIONAL)
     round_complete: bool | None = field(default=None, metadata=OPTIONAL)
+    hashed: bool | None = field(default=None, metadata=OPTIONAL)
     problems: tuple[Problem, ...] = ()
 
     @override

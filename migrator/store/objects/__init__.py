@@ -7,7 +7,25 @@ Python. boto3 knows S3 only; fsspec brings a library for each cloud and has no c
 
 from migrator.store.objects.blobs import ObjectBlobs
 from migrator.store.objects.bucket import Bucket, BucketAddress
+from migrator.store.objects.encoding import PLAIN, Encoding, IdentityNeededError, no_identity
 from migrator.store.objects.lease import Lease, holder_in
 from migrator.store.objects.mirror import InStep, Mirror, in_step
+from migrator.store.objects.opening import Encryption, encoding_of, put_key
 
-__all__ = ["Bucket", "BucketAddress", "InStep", "Lease", "Mirror", "ObjectBlobs", "holder_in", "in_step"]
+__all__ = [
+    "PLAIN",
+    "Bucket",
+    "BucketAddress",
+    "Encoding",
+    "Encryption",
+    "IdentityNeededError",
+    "InStep",
+    "Lease",
+    "Mirror",
+    "ObjectBlobs",
+    "encoding_of",
+    "holder_in",
+    "in_step",
+    "no_identity",
+    "put_key",
+]

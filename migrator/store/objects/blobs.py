@@ -1,13 +1,13 @@
 """The blobs of an archive in a bucket, under the same names as in a folder: `blobs/ab/ab12..`.
 
-Any S3 tool can read them, and `sha256sum` can check them.
+Any S3 tool can read them, and `sha256sum` can check them, unless they are encrypted; `encoding` has the names then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -20,8 +20,10 @@ from migrator.errors import ConfigError
 from migrator.model import Blob
 from migrator.store import disk
 from migrator.store.disk import disk_errors
-from migrator.store.layout import BLOB_FOLDERS, BLOBS, BUCKET_README, INCOMING, README, blob_name, is_in_bucket
+from migrator.store.layout import BLOB_FOLDERS, BLOBS, BUCKET_README, INCOMING, README, is_blob_name, is_in_bucket
+from migrator.store.objects.age import UndecryptableError
 from migrator.store.objects.bucket import Bucket
+from migrator.store.objects.encoding import PLAIN, Encoding
 from migrator.store.objects.receiving import LargeObject, StoringObjects
 from migrator.store.port import BlobStore, IncomingBlob
 
@@ -41,16 +43,23 @@ class ObjectBlobs(BlobStore):
     reads_twice = room = False
     readers = 16
 
-    def __init__(self, bucket: Bucket, local: Path, guard: Callable[[], None] = lambda: None) -> None:
-        self.bucket, self.guard, self._local = bucket, guard, local
+    def __init__(
+        self, bucket: Bucket, local: Path, guard: Callable[[], None] = lambda: None, encoding: Encoding = PLAIN
+    ) -> None:
+        self.bucket, self.guard, self._local, self.encoding = bucket, guard, local, encoding
+        self.encrypted = encoding.encrypted
         self.pool = ThreadPoolExecutor(REQUESTS_AT_ONCE, "bucket")
         self._listings: dict[str, Future[list[tuple[str, int]]]] = {}
 
     @override
+    def require_readable(self) -> None:
+        self.encoding.require_readable()
+
+    @override
     def prepare(self) -> None:
         found = self.bucket.read(README)
-        if found is None or found[0] != BUCKET_README.encode():
-            self.bucket.put(README, BUCKET_README.encode())
+        if found is None or found[0] != self.encoding.readme.encode():
+            self.bucket.put(README, self.encoding.readme.encode())
         self.empty_incoming()
 
     @override
@@ -67,13 +76,26 @@ class ObjectBlobs(BlobStore):
                 f"{self.bucket.name} has other things in it ({(names or [README])[0]}): name a folder of its own"
             )
 
+    def path_of(self, sha256: str) -> str:
+        """Where a blob is, or would be."""
+        return f"{BLOBS}/{self.encoding.there(sha256[:2], sha256)}"
+
     @override
-    def size_of(self, sha256: str) -> int | None:
-        return self.bucket.size(blob_name(sha256))
+    def has(self, sha256: str) -> bool:
+        return self.bucket.size(self.path_of(sha256)) is not None
+
+    @override
+    def fits(self, blob: Blob) -> bool:
+        return self.holds(self.path_of(blob.sha256), blob.size)
+
+    def holds(self, path: str, size: int) -> bool:
+        """Whether there is an object whose content may have this size."""
+        there = self.bucket.size(path)
+        return there is not None and self.encoding.fits(there, size)
 
     @override
     def receiving(self) -> LargeObject:
-        return LargeObject(self.bucket)
+        return LargeObject(self.bucket, self.encoding)
 
     @override
     def storing(self, received: Sequence[IncomingBlob], untrusted: AbstractSet[str]) -> StoringObjects:
@@ -82,12 +104,14 @@ class ObjectBlobs(BlobStore):
     @override
     def remove(self, hashes: Iterable[str]) -> None:
         self.guard()
-        paths = [blob_name(sha256) for sha256 in hashes]
+        paths = [self.path_of(sha256) for sha256 in hashes]
         for start in range(0, len(paths), REMOVED_AT_ONCE):
             self.bucket.remove(paths[start : start + REMOVED_AT_ONCE])
 
     @override
-    def files_in(self, folder: str) -> Iterator[tuple[str, int]]:
+    def files_in(
+        self, folder: str, known: Mapping[str, Blob], removed: Iterable[str] = ()
+    ) -> Iterator[tuple[str, int]]:
         """Folders are asked for in their order, so those that come next are listed meanwhile."""
         at = BLOB_FOLDERS.index(folder)
         if at == 0:
@@ -95,11 +119,30 @@ class ObjectBlobs(BlobStore):
         for name in BLOB_FOLDERS[at : at + FOLDERS_AHEAD]:
             if name not in self._listings:
                 self._listings[name] = self.pool.submit(self._listed, name)
-        yield from self._listings.pop(folder).result()
+        found = self._listings.pop(folder).result()
+        if not self.encrypted:
+            yield from found
+            return
+        hashes = {self.encoding.there(folder, sha256): sha256 for sha256 in {*known, *removed}}
+        for name, size in found:
+            there = f"{self.encoding.folder(folder)}/{name}"
+            blob = known.get(sha256 := hashes.get(there, there))
+            yield sha256, size if blob is None else blob.size if self.encoding.fits(size, blob.size) else -1
 
     def _listed(self, folder: str) -> list[tuple[str, int]]:
-        prefix = f"{BLOBS}/{folder}/"
-        return [(path.removeprefix(prefix), size) for path, size in self.bucket.objects(f"{BLOBS}/{folder}")]
+        there = f"{BLOBS}/{self.encoding.folder(folder)}"
+        return [(path.removeprefix(f"{there}/"), size) for path, size in self.bucket.objects(there)]
+
+    @override
+    def path_shown(self, folder: str, name: str) -> str:
+        return f"{BLOBS}/{self.encoding.there(folder, name)}"
+
+    @override
+    def is_blob(self, folder: str, name: str) -> bool:
+        if self.encrypted:
+            folder, _, name = name.removesuffix(self.encoding.suffix).partition("/")
+            return is_blob_name("", name)
+        return is_blob_name(folder, name)
 
     @override
     def unknown_files(self) -> list[str]:
@@ -111,7 +154,7 @@ class ObjectBlobs(BlobStore):
     @override
     def read(self, sha256: str, size: int) -> bytes:
         parts, left = [], size
-        for chunk in self.bucket.chunks(blob_name(sha256)):
+        for chunk in self._content(self.path_of(sha256)):
             parts.append(chunk[:left])
             if (left := left - len(parts[-1])) == 0:
                 break
@@ -119,14 +162,14 @@ class ObjectBlobs(BlobStore):
 
     @override
     async def chunks(self, sha256: str) -> AsyncIterator[bytes]:
-        chunks = self.bucket.chunks(blob_name(sha256))
+        chunks = self._content(self.path_of(sha256))
         while (chunk := await asyncio.to_thread(next, chunks, b"")) != b"":
             yield chunk
 
     @override
     def hash_of(self, folder: str, name: str, read: Callable[[int], None] = lambda _: None) -> Blob | None:
         sha256, size = hashlib.sha256(), 0
-        for chunk in self.bucket.chunks(f"{BLOBS}/{folder}/{name}"):
+        for chunk in self._content(self.path_shown(folder, name)):
             sha256.update(chunk)
             size += len(chunk)
             read(len(chunk))
@@ -141,9 +184,12 @@ class ObjectBlobs(BlobStore):
                 copying.result()
             yield paths.__getitem__
 
+    def _content(self, path: str) -> Iterator[bytes]:
+        return self.encoding.decoded(self.bucket.chunks(path))
+
     def _copy(self, sha256: str, path: Path) -> None:
         with suppress(FileNotFoundError):
-            chunks = self.bucket.chunks(blob_name(sha256))
+            chunks = _sound_part(self._content(self.path_of(sha256)))
             first = next(chunks, b"")
             handle = disk.create(path)
             try:
@@ -152,3 +198,9 @@ class ObjectBlobs(BlobStore):
                     disk.write_all(handle, chunk)
             finally:
                 disk.close(handle)
+
+
+def _sound_part(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """A content up to where it was changed; whoever hashes it finds that it ends too early."""
+    with suppress(UndecryptableError):
+        yield from chunks

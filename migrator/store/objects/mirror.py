@@ -12,18 +12,21 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from migrator.errors import ConfigError
+from migrator.errors import ArchiveDamagedError, ConfigError
 from migrator.store import disk
 from migrator.store.catalog import copied
 from migrator.store.disk import disk_errors
 from migrator.store.duplicate import copy_file
 from migrator.store.journal import manifest
 from migrator.store.layout import CATALOG, CATALOG_COPY, IN_STEP, JOURNAL, JOURNAL_COPY, NEW_JOURNAL, name_for_damaged
+from migrator.store.objects.age import UndecryptableError
 from migrator.store.objects.bucket import READ_BYTES, Bucket
+from migrator.store.objects.encoding import PLAIN, Encoding
 from migrator.store.repair import SUFFIXES, put_aside, remake
 
 
@@ -33,7 +36,10 @@ class InStep:
 
     `taking`: a kill may have left half of another one.
 
-    The other fields say how the bucket is reached, without keys.
+    `sent` is the hash of the encrypted journal that was last sent, or was about to be: a machine without a private key
+    recognizes it as its own.
+
+    The other fields say how the bucket is reached, without keys, and to whom the archive is encrypted.
     """
 
     url: str
@@ -41,28 +47,36 @@ class InStep:
     sha256: str = ""
     catalog: str = ""
     taking: bool = False
+    sent: str = ""
     endpoint: str = ""
     region: str = ""
     allow_http: bool = False
+    recipients: tuple[str, ...] = ()
 
 
 def in_step(root: Path) -> InStep | None:
     """What this folder knows of its bucket; None if its blobs lie in itself."""
     with suppress(OSError, ValueError, TypeError):
-        return InStep(**json.loads((root / IN_STEP).read_bytes()))
+        kept = json.loads((root / IN_STEP).read_bytes())
+        return InStep(**{**kept, "recipients": tuple(kept.get("recipients", ()))})
     return None
 
 
 class Mirror:
-    """The copies in a bucket of what the folder `root` has. The caller holds both. `known` is how it is reached."""
+    """The copies in a bucket of what the folder `root` has. The caller holds both. `known` is how it is reached.
 
-    def __init__(self, bucket: Bucket, root: Path, known: InStep) -> None:
+    Taking a journal that another machine has written needs the private key, if the archive is encrypted.
+    """
+
+    def __init__(self, bucket: Bucket, root: Path, known: InStep, encoding: Encoding = PLAIN) -> None:
+        self._encoding = encoding
+        self._catalog_there, self._journal_there = CATALOG + encoding.suffix, JOURNAL + encoding.suffix
         self._bucket, self._root, self._known = bucket, root, known
         self._path, self._sending = manifest.path_in(root), threading.Lock()
 
     def is_behind(self) -> bool:
         """Whether `fetch` has something to do."""
-        version, kept = self._bucket.version(JOURNAL), in_step(self._root)
+        version, kept = self._bucket.version(self._journal_there), in_step(self._root)
         has_catalog = (self._root / CATALOG).exists()
         return not has_catalog or kept is None or kept.taking or kept.e_tag != (version.e_tag if version else "")
 
@@ -75,13 +89,18 @@ class Mirror:
         self._require_right_folder()
         if not self.is_behind():
             return
-        version, kept = self._bucket.version(JOURNAL), in_step(self._root)
+        version, kept = self._bucket.version(self._journal_there), in_step(self._root)
         if version is not None:
             self._fetch_journal(kept, version.e_tag, ours=ours)
             return
         if not (self._root / CATALOG).exists():
             self._fetch_catalog()
         self._keep("", "")
+
+    def require_sending(self) -> None:
+        """Both copies are sent by the next `send` although they are there, as the recipients are others now."""
+        if (kept := in_step(self._root)) is not None:
+            self._keep(kept.e_tag, "", taking=kept.taking)
 
     def send(self) -> None:
         """Copy journal and catalog into the bucket, if there is anything new. `fetch` was called before."""
@@ -92,7 +111,7 @@ class Mirror:
             copy = self._root / CATALOG_COPY
             with disk_errors(CATALOG_COPY):
                 copied(self._root / CATALOG, copy)
-                self._bucket.put_file(CATALOG, copy)
+                self._put(self._catalog_there, copy)
                 disk.remove(copy)
             self._keep(kept.e_tag, sha256, catalog=sha256)
 
@@ -108,8 +127,8 @@ class Mirror:
             copy_file(self._path, copy)
             sha256, kept = _hash(copy), in_step(self._root)
             if kept is None or kept.sha256 != sha256:
-                self._bucket.put_file(JOURNAL, copy)
-                version = self._bucket.version(JOURNAL)
+                self._put(self._journal_there, copy, kept)
+                version = self._bucket.version(self._journal_there)
                 self._keep(version.e_tag if version else "", sha256, catalog=kept.catalog if kept else "")
             disk.remove(copy)
             return sha256
@@ -123,8 +142,11 @@ class Mirror:
 
     def _fetch_journal(self, kept: InStep | None, e_tag: str, *, ours: bool) -> None:
         fresh = self._root / NEW_JOURNAL
+        if self._encoding.encrypted and kept and kept.sent and not kept.taking and self._is_there(kept.sent):
+            self._keep(e_tag, "")
+            return
         with disk_errors(NEW_JOURNAL):
-            self._write(JOURNAL, fresh)
+            self._write(self._journal_there, fresh)
             sha256 = _hash(fresh)
             if kept and kept.taking:
                 self._take(fresh)
@@ -163,22 +185,54 @@ class Mirror:
 
     def _fetch_catalog(self) -> None:
         """Where the journal in the bucket is lost, the copy of the catalog is what is left."""
-        if self._bucket.size(CATALOG) is not None:
+        if self._bucket.size(self._catalog_there) is not None:
             with disk_errors(CATALOG):
                 copy = self._root / CATALOG_COPY
-                self._write(CATALOG, copy)
+                self._write(self._catalog_there, copy)
                 disk.rename(copy, self._root / CATALOG)
 
     def _write(self, name: str, path: Path) -> None:
+        try:
+            self._write_chunks(path, self._encoding.decoded(self._bucket.chunks(name)))
+        except UndecryptableError as error:
+            raise ArchiveDamagedError(f"{self._bucket.name}: {name}: {error}") from error
+
+    def _write_chunks(self, path: Path, chunks: Iterator[bytes]) -> None:
         handle = disk.create(path)
         try:
-            for chunk in self._bucket.chunks(name):
+            for chunk in chunks:
                 disk.write_all(handle, chunk)
         finally:
             disk.close(handle)
 
-    def _keep(self, e_tag: str, sha256: str, *, catalog: str = "", taking: bool = False) -> None:
+    def _put(self, name: str, path: Path, kept: InStep | None = None) -> None:
+        """Copy a file into the bucket; `kept`: it is the journal, and what is sent is recorded before."""
+        if not self._encoding.encrypted:
+            self._bucket.put_file(name, path)
+            return
+        copy = path.with_name(path.name + self._encoding.suffix)
+        with path.open("rb") as file:
+            self._write_chunks(copy, self._encoding.encoded(iter(lambda: file.read(READ_BYTES), b"")))
+        if kept is not None:
+            self._keep(kept.e_tag, kept.sha256, catalog=kept.catalog, sent=_hash(copy))
+        self._bucket.put_file(name, copy)
+        disk.remove(copy)
+
+    def _is_there(self, sent: str) -> bool:
+        """Whether the journal there is this one, which came from here."""
+        if not self._path.exists() or not (self._root / CATALOG).exists():
+            return False
+        sha256 = hashlib.sha256()
+        for chunk in self._bucket.chunks(self._journal_there):
+            sha256.update(chunk)
+        return sha256.hexdigest() == sent
+
+    def _keep(
+        self, e_tag: str, sha256: str, *, catalog: str = "", taking: bool = False, sent: str | None = None
+    ) -> None:
+        last = in_step(self._root)
         kept = {"e_tag": e_tag, "sha256": sha256, "catalog": catalog, "taking": taking}
+        kept["sent"] = sent if sent is not None else last.sent if last else ""
         known = {**asdict(self._known), **kept}
         with disk_errors(IN_STEP):
             fresh = self._root / f"{IN_STEP}.new"

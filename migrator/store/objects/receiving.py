@@ -21,8 +21,9 @@ from typing_extensions import override
 
 from migrator.errors import StorageError
 from migrator.model import Blob
-from migrator.store.layout import INCOMING, blob_name, new_incoming_name
+from migrator.store.layout import INCOMING, new_incoming_name
 from migrator.store.objects.bucket import PART_BYTES, Bucket
+from migrator.store.objects.encoding import PLAIN, Encoding
 from migrator.store.port import IncomingBlob, Receiving, Storing
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ class _DiscardedError(Exception):
 class _Upload(threading.Thread):
     """Sends one large file while it arrives."""
 
-    def __init__(self, bucket: Bucket, name: str) -> None:
+    def __init__(self, bucket: Bucket, name: str, encoding: Encoding) -> None:
         super().__init__(name="upload")
-        self._bucket, self._path = bucket, f"{INCOMING}/{name}"
+        self._bucket, self._path, self._encoding = bucket, f"{INCOMING}/{name}", encoding
         self.name_there = name
         self.waiting: queue.Queue[bytes | None] = queue.Queue(WAITING_CHUNKS)
         self.discarded = False
@@ -53,7 +54,7 @@ class _Upload(threading.Thread):
     @override
     def run(self) -> None:
         try:
-            self._bucket.put_stream(self._path, self._chunks())
+            self._bucket.put_stream(self._path, self._encoding.encoded(self._chunks()))
         except BaseException as error:  # noqa: BLE001 - whoever waits for the file raises it
             self.error = error
 
@@ -101,8 +102,8 @@ class _Upload(threading.Thread):
 class LargeObject(Receiving):
     """One large file that is being received, in memory until it is larger than a part."""
 
-    def __init__(self, bucket: Bucket) -> None:
-        self._bucket = bucket
+    def __init__(self, bucket: Bucket, encoding: Encoding = PLAIN) -> None:
+        self._bucket, self._encoding = bucket, encoding
         self._parts: list[bytes] = []
         self._size = 0
         self._upload: _Upload | None = None
@@ -114,7 +115,7 @@ class LargeObject(Receiving):
             self._parts.append(chunk)
             if self._size <= PART_BYTES:
                 return
-            self._upload = _Upload(self._bucket, new_incoming_name())
+            self._upload = _Upload(self._bucket, new_incoming_name(), self._encoding)
             self._upload.start()
             parts, self._parts = self._parts, []
             for part in parts:
@@ -142,7 +143,10 @@ class StoringObjects(Storing):
     """
 
     def __init__(self, blobs: ObjectBlobs, received: Sequence[IncomingBlob], untrusted: AbstractSet[str]) -> None:
-        self._blobs, self._untrusted = blobs, {each.blob.sha256 for each in received} & untrusted
+        self._blobs = blobs
+        self._untrusted = {
+            sha256 for each in received if not untrusted.isdisjoint(_names_of(sha256 := each.blob.sha256, blobs))
+        }
         self._contents: dict[str, bytes] = {}
         self._names: dict[str, IncomingBlob] = {}
         self._needless: list[str] = []
@@ -172,18 +176,18 @@ class StoringObjects(Storing):
 
     def _put(self, sha256: str, content: bytes) -> None:
         if sha256 in self._untrusted:
-            self._blobs.bucket.put(blob_name(sha256), content)
+            self._blobs.bucket.put(self._blobs.path_of(sha256), self._blobs.encoding.encode(content))
         else:
-            self._blobs.bucket.create(blob_name(sha256), content)
+            self._blobs.bucket.create(self._blobs.path_of(sha256), self._blobs.encoding.encode(content))
 
     def _move(self, received: IncomingBlob) -> None:
-        bucket, blob = self._blobs.bucket, received.blob
-        path, to = f"{INCOMING}/{received.content!s}", blob_name(blob.sha256)
-        if blob.sha256 not in self._untrusted and bucket.size(to) == blob.size:
+        bucket, blob, holds = self._blobs.bucket, received.blob, self._blobs.holds
+        path, to = f"{INCOMING}/{received.content!s}", self._blobs.path_of(blob.sha256)
+        if blob.sha256 not in self._untrusted and holds(to, blob.size):
             bucket.remove([path])
-        elif bucket.size(path) == blob.size:
+        elif holds(path, blob.size):
             bucket.move(path, to, blob.size)
-        elif bucket.size(to) != blob.size:  # else it has got its name before, if this is repeated
+        elif not holds(to, blob.size):  # else it has got its name before, if this is repeated
             raise StorageError(f"{bucket.name}: {path} was sent, and is not there as it should be")
 
     @override
@@ -193,3 +197,8 @@ class StoringObjects(Storing):
     @override
     def sync_names(self) -> None:
         pass
+
+
+def _names_of(sha256: str, blobs: ObjectBlobs) -> tuple[str, str]:
+    """A blob's hash, and the name of its file where nobody knew the hash."""
+    return sha256, blobs.encoding.there(sha256[:2], sha256)

@@ -26,9 +26,10 @@ def scan_blobs(archive: Archive, catalog: Catalog) -> BlobScan:
     """Look at all blobs; blocks."""
     missing, unknown, unrecorded = [*catalog.blobs.dangling()], list[tuple[str, str]](), set[str]()
     for folder in BLOB_FOLDERS:
-        known, sizes = catalog.blobs.in_folder(folder), dict(archive.files_in(folder))
+        known, removed = catalog.blobs.in_folder(folder), catalog.blobs.removed_in(folder)
+        sizes = dict(archive.files_in(folder, known, removed))
         missing += (blob.sha256 for blob in known.values() if sizes.get(blob.sha256) != blob.size)
         names = sizes.keys() - known.keys()
         unrecorded |= names
-        unknown += ((folder, name) for name in sorted(names - catalog.blobs.removed_in(folder)))
+        unknown += ((folder, name) for name in sorted(names - removed))
     return BlobScan(tuple(missing), tuple(unknown), frozenset(unrecorded))
