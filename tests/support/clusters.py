@@ -43,6 +43,7 @@ class DaskCluster:
     async def start_worker(self, *, packages: Path = ROOT, **env: str) -> asyncio.subprocess.Process:
         """Start a worker whose `migrator` is that of `packages`."""
         words = (self.address, "--no-nanny", "--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard")
+        words += ("--death-timeout", "30")  # one that a cancelled test has just started ends by itself
         process = await self._start(WORKER, *words, env={"PYTHONPATH": str(packages), **env})
         self.workers.append(process)
         return process
