@@ -10,6 +10,7 @@ from migrator.trackers.keyed_lock import KeyedLock
 from migrator.trackers.lenient import as_object, integer, iso_date, non_negative, raw_json, text
 from migrator.trackers.listing import Listing, ListingPage, PageItems, PageOrder, PageRequest
 from migrator.trackers.markers import MarkerIndex
+from migrator.trackers.numbered_pages import NumberedPage, numbered_page
 from migrator.trackers.strict import digits, number_in, numbered, object_in, objects_in, split
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Listing",
     "ListingPage",
     "MarkerIndex",
+    "NumberedPage",
     "PageItems",
     "PageOrder",
     "PageRequest",
@@ -28,6 +30,7 @@ __all__ = [
     "non_negative",
     "number_in",
     "numbered",
+    "numbered_page",
     "object_in",
     "objects_in",
     "raw_json",
