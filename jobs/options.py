@@ -34,12 +34,14 @@ config_argument = click.argument("config", type=click.Path(path_type=Path), call
 """CONFIG, or the archive of one that is beside it."""
 
 
-def _archive(context: click.Context, _parameter: click.Parameter, given: str) -> Path | ArchivePlace:
+def place_of(context: click.Context, _parameter: click.Parameter, given: str | None) -> Path | ArchivePlace | None:
     """The folder itself, what lies at an address, or the archive that a configuration names; a folder that a
     configuration names must have been written.
     """
     from migrator.jobs.place import place_named
 
+    if given is None:
+        return None
     path = Path(given)
     context.obj.given = path
     if path.is_file():
@@ -49,7 +51,7 @@ def _archive(context: click.Context, _parameter: click.Parameter, given: str) ->
     return place_named(given)
 
 
-archive_argument = click.argument("archive", type=click.Path(), callback=_archive)
+archive_argument = click.argument("archive", type=click.Path(), callback=place_of)
 """ARCHIVE: a folder or an address, or the configuration that names it."""
 
 at_option = click.option(

@@ -16,6 +16,7 @@ The map: what each module or package may import of the others. `tests/test_house
     pipeline                    <- model, errors, filenames, hints, printable, units, whole_file, ports, progress,
                                    selection, mapping, store
     sandbox                     <- nothing
+    testing                     <- model, errors, ports
     jobs                        <- everything
 
 - `model` has the words as types, `errors` what can go wrong, `ports` the interface between trackers and jobs.
@@ -31,6 +32,7 @@ The map: what each module or package may import of the others. `tests/test_house
 - `mapping` says which target entity each source entity becomes; `config` reads the TOML file.
 - `pipeline` has the jobs as stories, `jobs` the commands around them; here it is a link to the folder beside this one.
 - `sandbox` has embedded trackers for demo and tests: they know nothing of the rest, and must not.
+- `testing` has the contract suites that every adapter passes, ours and those of other distributions; it needs pytest.
 
 Read in this order: `ports`, `pipeline.backup`, `trackers.memory`, `trackers.redmine`, `layers.retry`, `store.catalog`.
 """

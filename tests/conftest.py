@@ -28,6 +28,7 @@ PROCESSES = {"start", "run_process", "subprocess", "in_child", "dies_at"}
 """Whoever uses one of these starts a process."""
 
 
+collect_ignore = ["example_adapter"]  # a distribution of its own: .ci/example, and test_example_adapter.py
 settings.register_profile("no clock", deadline=None)
 settings.load_profile("no clock")  # a busy machine fails no property
 

@@ -21,10 +21,9 @@ from pathlib import Path
 import pytest
 
 import migrator
+from migrator.testing import SourceContract, TargetContract
 from migrator.trackers import TRACKERS, Adapter, adapter
 from migrator.wire.client import HttpClient
-from tests.contract.source import SourceContract
-from tests.contract.target import TargetContract
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"migrator": ROOT / "migrator", "migrator.jobs": ROOT / "jobs"}
@@ -51,6 +50,7 @@ MAY_IMPORT = {
     "trackers": "model errors ports sniffing wire",
     "pipeline": "model errors filenames hints printable units whole_file ports progress selection mapping store",
     "sandbox": "",
+    "testing": "model errors ports",
     "jobs": "everything",
 }
 """What a module or package of `migrator` may import of the others."""
@@ -79,6 +79,7 @@ HOMES = {
     "obstore": ("migrator.store.objects.bucket",),
     "pydantic": ("migrator.config",),
     "pyrage": ("migrator.store.objects.age",),
+    "pytest": ("migrator.testing",),
     "rich": ("migrator.jobs",),
     "sqlite3": ("migrator.store",),
     "sqlite_utils": ("migrator.store",),
@@ -223,12 +224,13 @@ def test_every_library_has_one_home():
 
 def test_every_library_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = ("browse", "cluster", "encryption", "keyring", "notify", "s3")
+    names = ("browse", "cluster", "encryption", "keyring", "notify", "s3", "testing")
     extras = (project["optional-dependencies"][extra] for extra in names)
     declared = [*project["dependencies"], *chain(*extras)]
     names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in declared}
     brought_along = {"aiohappyeyeballs", "multidict", "yarl", "markupsafe"}  # types of aiohttp and jinja2
-    assert names | brought_along | {"sqlite3"} == set(HOMES)
+    runs_them = {"pytest_asyncio"}  # the tests in the contract suites; it is a plug-in of pytest
+    assert names - runs_them | brought_along | {"sqlite3"} == set(HOMES)
 
 
 def test_a_start_loads_no_library_but_click():
@@ -252,7 +254,7 @@ def test_library_neither_prints_nor_exits():
 def public(node: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, ast.AST]]:
     for child in node.body:
         named = isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if named and not child.name.startswith("_"):
+        if named and not child.name.startswith(("_", "test_")):  # the name of a test is its docstring
             yield f"{prefix}.{child.name}", child
             if isinstance(child, ast.ClassDef):
                 yield from public(child, f"{prefix}.{child.name}")
@@ -316,7 +318,7 @@ def test_names_of_tests_are_short():
     """A name is the first line of a failure, and is read there once."""
     names = [
         f"{path.name}::{node.name}"
-        for path in (ROOT / "tests").rglob("*.py")
+        for path in (*(ROOT / "tests").rglob("*.py"), *(ROOT / "migrator" / "testing").rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
     ]

@@ -14,9 +14,19 @@ from migrator.sandbox.server import Sandbox
 from migrator.sandbox.squash import SquashSandbox
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.world import World
+from migrator.sandbox.world import RealEntity, RealFile, World, world_like
 
-__all__ = ["SANDBOXES", "Faults", "Sandbox", "TargetprocessSandbox", "TeamPulseSandbox", "World"]
+__all__ = [
+    "SANDBOXES",
+    "Faults",
+    "RealEntity",
+    "RealFile",
+    "Sandbox",
+    "TargetprocessSandbox",
+    "TeamPulseSandbox",
+    "World",
+    "world_like",
+]
 
 
 SANDBOXES: dict[str, type[Sandbox]] = {

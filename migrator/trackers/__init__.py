@@ -25,9 +25,11 @@ from migrator.wire import HttpClient, Signer
 __all__ = ["ENTRY_POINTS", "PORT_VERSION", "TRACKERS", "Adapter", "Guide", "adapter", "tracker_names"]
 
 PORT_VERSION = (1, 0)
-"""The version of the port that adapters of other distributions implement: `Adapter`, `migrator.ports`,
-`migrator.model`, `migrator.wire` and `migrator.errors`. The second number grows when something is added that an adapter
-may leave out, the first when adapters have to be changed.
+"""The version of the port that adapters of other distributions implement.
+
+It covers `Adapter`, `migrator.ports`, `migrator.model`, `migrator.errors`, `migrator.wire`,
+`migrator.trackers.toolbox`, and `migrator.testing` for their tests. The second number grows when something is added
+that an adapter may leave out, the first when adapters have to be changed.
 """
 ENTRY_POINTS = "migrator.trackers"
 """The group of entry points in which other distributions offer their adapters."""

@@ -23,11 +23,10 @@ from migrator.model import Attachment, Draft, Entity, EntityDraft, EntityRef, Pa
 from migrator.ports import Source, Target
 from migrator.sandbox.world.model import World
 from migrator.store.catalog.rows import row_of
+from migrator.testing import Bytes, MemorySink, crawl
 from migrator.trackers import Adapter, adapter
 from migrator.wire.client import HttpClient
 from migrator.wire.rate import RateLimiter
-from tests.contract import Bytes, MemorySink
-from tests.contract.source import crawl
 from tests.fuzz import examples
 from tests.fuzz.mutations import changes
 from tests.fuzz.servers import MOST, Plan, wrong_tracker

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator.errors import MigratorError, RetriableError
+from migrator.testing import MemorySink
 from migrator.wire.auth import HmacAuth, QueryTokenAuth, Signer, WrapAuth, basic
 from migrator.wire.client import HttpClient
 from migrator.wire.request import Request
-from tests.contract import MemorySink
 from tests.fuzz import examples
 from tests.fuzz.mutations import HEADERS, LOGIN, STATUSES
 from tests.fuzz.test_fuzz_adapters import NoWaiting

@@ -13,7 +13,7 @@ from migrator.model import EntityRef
 from migrator.pipeline.map import NO_ENTITY
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World, WorldEntity
-from tests.contract.target import sha256
+from migrator.testing import sha256
 from tests.support.program import config_of, kill, run, start, until
 
 WORLD = World.generate(entities=12, seed=5, attachments=30, median_bytes=500, large_bytes=0)

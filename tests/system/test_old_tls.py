@@ -13,10 +13,10 @@ import pytest
 from aiohttp import web
 
 from migrator import errors
+from migrator.testing import MemorySink, nowhere
 from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
 from migrator.wire.route import Route, TlsFiles, why_not_connected
-from tests.contract import MemorySink, nowhere
 from tests.support.program import run
 from tests.support.tls import Certificates, served
 

@@ -13,12 +13,12 @@ from aiohttp import ClientOSError, web
 from migrator import errors
 from migrator.config.settings import read_configuration
 from migrator.jobs.wiring import wire_source
+from migrator.testing import MemorySink, nowhere
 from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
 from migrator.wire.failures import translate_error
 from migrator.wire.route import DEFAULT_ROUTE, Route, TlsFiles
 from migrator.wire.route import Proxy as Through
-from tests.contract import MemorySink, nowhere
 from tests.support.program import ROOT, run
 from tests.support.tls import Certificates, Proxy, served
 

@@ -6,10 +6,8 @@ import hashlib
 
 from migrator.model import NOBODY, Draft, Entity, EntityRef, Link
 from migrator.ports import Source, Target
+from migrator.testing import SAMPLES, BoundSource, BoundTarget, Expected, Truth
 from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
-from tests.contract import SAMPLES, Expected
-from tests.contract.source import BoundSource
-from tests.contract.target import BoundTarget, Truth
 
 
 def seeded(tracker: MemoryTracker) -> tuple[list[EntityRef], list[Expected]]:

@@ -14,11 +14,9 @@ from migrator.model import NOBODY, Attachment, Entity, EntityRef
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.targetprocess.files import PIXEL
 from migrator.sandbox.world.model import World, WorldAttachment
+from migrator.testing import BoundSource, BoundTarget, Expected, Truth, comparable, crawl, nowhere
 from migrator.trackers.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from migrator.wire.client import HttpClient
-from tests.contract import Expected, nowhere
-from tests.contract.source import BoundSource, comparable, crawl
-from tests.contract.target import BoundTarget, Truth
 
 WORLD = World.generate(entities=24, attachments=90, median_bytes=400, large_bytes=1_500_000)
 SKIP = Options(page_size=40, inline_images="skip")

@@ -36,6 +36,21 @@ from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
+from migrator.testing import (
+    NASTY,
+    BoundSource,
+    BoundTarget,
+    Bytes,
+    Expected,
+    MemorySink,
+    SourceContract,
+    TargetContract,
+    crawl,
+    fetch,
+    nowhere,
+    read_to_the_end,
+    sha256,
+)
 from migrator.trackers import adapter
 from migrator.trackers.issuetrak import ADAPTER, IssuetrakSource, IssuetrakTarget, Options
 from migrator.trackers.issuetrak.authors import is_active
@@ -45,9 +60,6 @@ from migrator.trackers.issuetrak.zip_batches import ZipBatches
 from migrator.trackers.memory import MemoryTracker
 from migrator.wire.auth import HmacAuth, RequestToSign
 from migrator.wire.client import HttpClient
-from tests.contract import Bytes, Expected, MemorySink, nowhere
-from tests.contract.source import BoundSource, SourceContract, crawl, fetch, read_to_the_end
-from tests.contract.target import NASTY, BoundTarget, TargetContract, sha256
 from tests.support.attached import attach
 from tests.support.opened import closed_later
 from tests.support.parts import FULL, run_backup, run_load

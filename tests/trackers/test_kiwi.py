@@ -14,14 +14,27 @@ import pytest
 from migrator import errors
 from migrator.layers.retry import RetryingTarget
 from migrator.model import Attachment, Draft, Entity, EntityRef
+from migrator.testing import (
+    NASTY,
+    SAMPLES,
+    BoundSource,
+    BoundTarget,
+    Bytes,
+    Expected,
+    MemorySink,
+    SourceContract,
+    TargetContract,
+    arrivals,
+    crawl,
+    nowhere,
+    send,
+    sha256,
+)
 from migrator.trackers import adapter
 from migrator.trackers.kiwi import ADAPTER, KiwiSource, KiwiTarget, Options
 from migrator.trackers.kiwi.api import result_in
 from migrator.trackers.kiwi.client import MAX_NAME_CHARACTERS, MAX_REQUEST_FILE_BYTES, attachment_in
 from migrator.wire.client import HttpClient
-from tests.contract import SAMPLES, Bytes, Expected, MemorySink, nowhere
-from tests.contract.source import BoundSource, SourceContract, crawl
-from tests.contract.target import NASTY, BoundTarget, TargetContract, arrivals, send, sha256
 from tests.support import real_kiwi
 from tests.support.opened import closed_later
 from tests.support.parts import PATIENCE

@@ -4,10 +4,8 @@ import pytest
 
 from migrator import errors
 from migrator.model import Draft
+from migrator.testing import Bytes, MemorySink, SourceContract, TargetContract, crawl
 from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
-from tests.contract import Bytes, MemorySink
-from tests.contract.source import SourceContract, crawl
-from tests.contract.target import TargetContract
 from tests.trackers.memory_bound import bound_source, bound_target
 
 

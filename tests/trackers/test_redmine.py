@@ -18,12 +18,23 @@ from aiohttp import web
 
 from migrator import errors
 from migrator.model import Attachment, Draft, Entity, EntityRef
+from migrator.testing import (
+    SAMPLES,
+    BoundSource,
+    BoundTarget,
+    Bytes,
+    Expected,
+    MemorySink,
+    SourceContract,
+    TargetContract,
+    Truth,
+    crawl,
+    nowhere,
+    read_to_the_end,
+)
 from migrator.trackers import adapter
 from migrator.trackers.redmine import ADAPTER, Options, RedmineSource, RedmineTarget
 from migrator.wire.client import HttpClient
-from tests.contract import SAMPLES, Bytes, Expected, MemorySink, nowhere
-from tests.contract.source import BoundSource, SourceContract, crawl, read_to_the_end
-from tests.contract.target import BoundTarget, TargetContract, Truth
 from tests.support.opened import closed_later
 from tests.trackers.fake_redmine import KEY, LOGIN, PASSWORD, FakeRedmine, page
 from tests.trackers.fake_redmine_beside import Space

@@ -14,11 +14,10 @@ from migrator import errors
 from migrator.config.settings import options_of, read_configuration
 from migrator.jobs.wiring import wire_source, wire_target_listing
 from migrator.model import Attachment, Draft, Entity, EntityRef, Page
+from migrator.testing import Bytes, crawl, fetch, read_to_the_end
 from migrator.trackers.failed_attempts import MAX_ATTEMPTS
 from migrator.trackers.redmine import ADAPTER, Options, RedmineSource
 from migrator.trackers.redmine.containers import OTHER_STREAMS
-from tests.contract import Bytes
-from tests.contract.source import crawl, fetch, read_to_the_end
 from tests.support.parts import run_backup
 from tests.trackers.fake_redmine import FakeRedmine
 from tests.trackers.fake_redmine_beside import Space

@@ -10,12 +10,10 @@ from migrator import errors
 from migrator.model import Attachment, Entity, EntityRef
 from migrator.sandbox.redmine import RedmineSandbox
 from migrator.sandbox.world.model import World
+from migrator.testing import BoundSource, BoundTarget, Expected, SourceContract, TargetContract, crawl, nowhere
 from migrator.trackers.redmine import ADAPTER, Options, RedmineSource, RedmineTarget
 from migrator.trackers.redmine.parse import ISSUE, PROJECT
 from migrator.wire.client import HttpClient
-from tests.contract import Expected, nowhere
-from tests.contract.source import BoundSource, SourceContract, crawl
-from tests.contract.target import BoundTarget, TargetContract
 
 WORLD = World.generate(entities=12, seed=3, median_bytes=500, large_bytes=0)
 

@@ -13,12 +13,22 @@ import pytest
 
 from migrator import errors
 from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef
+from migrator.testing import (
+    SAMPLES,
+    BoundSource,
+    BoundTarget,
+    Bytes,
+    Expected,
+    MemorySink,
+    SourceContract,
+    TargetContract,
+    Truth,
+    crawl,
+    nowhere,
+)
 from migrator.trackers.roundup import ADAPTER, Options, RoundupSource, RoundupTarget
 from migrator.trackers.roundup.parse import attachment_in, entity_in, linked_in
 from migrator.wire.client import HttpClient
-from tests.contract import SAMPLES, Bytes, Expected, MemorySink, nowhere
-from tests.contract.source import BoundSource, SourceContract, crawl
-from tests.contract.target import BoundTarget, TargetContract, Truth
 from tests.support.opened import closed_later
 from tests.support.real_roundup import PASSWORD as REAL_PASSWORD
 from tests.support.real_roundup import URL, Roundup

@@ -19,6 +19,18 @@ from migrator.layers.retry_policy import RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, Entity, EntityDraft, EntityRef
 from migrator.ports import BodyFacts
+from migrator.testing import (
+    SAMPLES,
+    BoundSource,
+    BoundTarget,
+    Bytes,
+    Expected,
+    MemorySink,
+    SourceContract,
+    TargetContract,
+    Truth,
+    nowhere,
+)
 from migrator.trackers import adapter
 from migrator.trackers.rt import ADAPTER, Options, RtSource, RtTarget
 from migrator.trackers.rt.api import attachment_in, entity_in, stated_length
@@ -26,9 +38,6 @@ from migrator.trackers.rt.source import NO_SUPERUSER
 from migrator.trackers.rt.target import ALWAYS
 from migrator.wire.base64_field import Base64Sink
 from migrator.wire.client import HttpClient
-from tests.contract import SAMPLES, Bytes, Expected, MemorySink, nowhere
-from tests.contract.source import BoundSource, SourceContract
-from tests.contract.target import BoundTarget, TargetContract, Truth
 from tests.support.opened import closed_later
 from tests.support.real_rt import TOKEN as REAL_TOKEN
 from tests.support.real_rt import URL, Rt, Sent, real

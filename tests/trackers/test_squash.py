@@ -32,6 +32,19 @@ from migrator.sandbox.squash.tree import KINDS as OWNERS
 from migrator.sandbox.squash.web import DEFAULT_WHITELIST, Pages
 from migrator.sandbox.squash.writes import Writes
 from migrator.sandbox.world.model import World
+from migrator.testing import (
+    BoundSource,
+    BoundTarget,
+    Bytes,
+    Expected,
+    MemorySink,
+    SourceContract,
+    TargetContract,
+    crawl,
+    nowhere,
+    read_to_the_end,
+    sha256,
+)
 from migrator.trackers import adapter
 from migrator.trackers.memory import MemoryTracker
 from migrator.trackers.squash import ADAPTER, Options, SquashSource, SquashTarget, unwrapped
@@ -42,9 +55,6 @@ from migrator.trackers.squash.records import STREAMS
 from migrator.trackers.squash.tree import KINDS, STEPS_PER_PAGE
 from migrator.wire.auth import RequestToSign
 from migrator.wire.client import HttpClient
-from tests.contract import Bytes, Expected, MemorySink, nowhere
-from tests.contract.source import BoundSource, SourceContract, crawl, read_to_the_end
-from tests.contract.target import BoundTarget, TargetContract, sha256
 from tests.support.attached import attach
 from tests.support.opened import closed_later
 from tests.support.parts import PATIENCE, no_wait, rows, run_backup, run_load

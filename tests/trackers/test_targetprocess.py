@@ -18,11 +18,19 @@ from migrator.sandbox.faults import Faults
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.targetprocess.files import error_page
 from migrator.sandbox.world.model import World
+from migrator.testing import (
+    Bytes,
+    Crawl,
+    MemorySink,
+    SourceContract,
+    TargetContract,
+    comparable,
+    crawl,
+    fetch,
+    read_to_the_end,
+)
 from migrator.trackers.prefetch import MAX_PREFETCHED
 from migrator.trackers.targetprocess import Options, TargetprocessSource, TargetprocessTarget
-from tests.contract import Bytes, MemorySink
-from tests.contract.source import Crawl, SourceContract, comparable, crawl, fetch, read_to_the_end
-from tests.contract.target import TargetContract
 from tests.trackers.targetprocess_bound import (
     SKIP,
     WORLD,

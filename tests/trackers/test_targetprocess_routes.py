@@ -18,10 +18,9 @@ from migrator.sandbox.targetprocess.api import Api
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.targetprocess.files import PIXEL
 from migrator.sandbox.targetprocess.lists import Lists
+from migrator.testing import Bytes, MemorySink, crawl, fetch, read_to_the_end
 from migrator.trackers.targetprocess import ADAPTER, Options, TargetprocessSource, TargetprocessTarget
 from migrator.trackers.targetprocess.parse import attachment, iso_date
-from tests.contract import Bytes, MemorySink
-from tests.contract.source import crawl, fetch, read_to_the_end
 from tests.trackers.targetprocess_bound import SKIP, WORLD, all_in, all_of, answering, client
 
 NO_ROUTE = [400, 404, 405, 501]

@@ -29,14 +29,25 @@ from migrator.sandbox.teampulse.records import Records
 from migrator.sandbox.teampulse.web import FilePages
 from migrator.sandbox.teampulse.writes import Writes
 from migrator.sandbox.world.model import World
+from migrator.testing import (
+    BoundSource,
+    BoundTarget,
+    Bytes,
+    Expected,
+    MemorySink,
+    SourceContract,
+    TargetContract,
+    crawl,
+    fetch,
+    nowhere,
+    read_to_the_end,
+    sha256,
+)
 from migrator.trackers import adapter
 from migrator.trackers.teampulse import ADAPTER, Options, TeamPulseSource, TeamPulseTarget
 from migrator.trackers.teampulse.parse import attachment_in, created_in, entity_in, paths_in
 from migrator.wire.auth import WrapAuth
 from migrator.wire.client import HttpClient
-from tests.contract import Bytes, Expected, MemorySink, nowhere
-from tests.contract.source import BoundSource, SourceContract, crawl, fetch, read_to_the_end
-from tests.contract.target import BoundTarget, TargetContract, sha256
 
 WORLD = World.generate(entities=60, seed=7, median_bytes=2_000, large_bytes=2_500_000)
 SMALL = World.generate(entities=12, seed=3, median_bytes=500, large_bytes=0)

@@ -13,10 +13,9 @@ from migrator import errors
 from migrator.model import NOBODY, Attachment, EntityRef
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.teampulse.writes import Writes
+from migrator.testing import Bytes, crawl, read_to_the_end
 from migrator.trackers.teampulse import ADAPTER
 from migrator.trackers.teampulse.parse import total_in
-from tests.contract import Bytes
-from tests.contract.source import crawl, read_to_the_end
 from tests.trackers.test_teampulse import SMALL, composed, draft, expected_names, names, serving, told
 
 

@@ -12,13 +12,23 @@ import pytest
 
 from migrator import errors
 from migrator.model import Attachment, Draft, Entity, EntityRef
+from migrator.testing import (
+    SAMPLES,
+    BoundSource,
+    BoundTarget,
+    Bytes,
+    Expected,
+    MemorySink,
+    SourceContract,
+    TargetContract,
+    Truth,
+    crawl,
+    nowhere,
+)
 from migrator.trackers.trac import ADAPTER, Options, TracSource, TracTarget
 from migrator.trackers.trac.api import result_in
 from migrator.trackers.trac.client import attachments_in
 from migrator.wire.client import HttpClient
-from tests.contract import SAMPLES, Bytes, Expected, MemorySink, nowhere
-from tests.contract.source import BoundSource, SourceContract, crawl
-from tests.contract.target import BoundTarget, TargetContract, Truth
 from tests.support.opened import closed_later
 from tests.support.real_redmine import Sent
 from tests.support.real_trac import PASSWORD as REAL_PASSWORD

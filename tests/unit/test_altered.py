@@ -21,9 +21,9 @@ from migrator.model import Attachment, Blob, EntityRef, Upload, UploadStatus
 from migrator.pipeline.load.arrivals import is_passing, recognise, resembles
 from migrator.pipeline.load.evidence import Evidence
 from migrator.pipeline.reading import Reader, same_text
+from migrator.testing import Bytes
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from migrator.trackers.squash.passing import passing_name
-from tests.contract import Bytes
 from tests.support.killed import DIED, DONE, STRIDE, LastingTarget, in_child, restore
 from tests.support.parts import FULL, PATIENCE, rows, run_backup, run_load, run_rollback, twin_of
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from migrator import errors
 from migrator.ports import BodyFacts
+from migrator.testing import Bytes, MemorySink
 from migrator.wire.base64_field import MAX_REST_BYTES, Base64Field, Base64Sink, Base64Text
 from migrator.wire.request_body import Base64CallBody, Base64JsonBody
-from tests.contract import Bytes, MemorySink
 
 FIELD = "FileContent"
 

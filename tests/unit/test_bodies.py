@@ -12,12 +12,12 @@ from migrator import errors
 from migrator.layers import verify, verifying_sink
 from migrator.layers.verify import ParanoidSource, VerifiedSource
 from migrator.model import Attachment
+from migrator.testing import MemorySink
 from migrator.wire import judging
 from migrator.wire import status as answers
 from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
 from migrator.wire.reading import MIN_BYTES_PER_SECOND, StallGuard
-from tests.contract import MemorySink
 from tests.support.parts import PATIENCE, rows, run_backup
 from tests.support.web import OneFile, answer, sends
 

@@ -10,10 +10,10 @@ import pytest
 from migrator import errors
 from migrator.layers.verify import VerifiedSource
 from migrator.layers.verifying_sink import MIN_EQUAL_DOWNLOADS
+from migrator.testing import MemorySink
 from migrator.wire.answer import Answer
 from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
-from tests.contract import MemorySink
 from tests.support.web import OneFile, answer, sends
 
 MB = 10**6

@@ -15,8 +15,8 @@ from migrator.layers.verify import VerifiedSource
 from migrator.layers.verifying_sink import MIN_EQUAL_DOWNLOADS
 from migrator.model import Attachment, EntityRef
 from migrator.ports import BodyFacts, Sink
+from migrator.testing import MemorySink
 from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
-from tests.contract import MemorySink
 
 TEXT = b"what the file holds, " * 500
 GZ, ZLIB, BARE = gzip.compress(TEXT, mtime=0), zlib.compress(TEXT), zlib.compress(TEXT, wbits=-15)

@@ -23,6 +23,7 @@ from aiohttp.test_utils import TestServer
 from yarl import URL
 
 from migrator import errors
+from migrator.testing import LARGEST_CHUNK, Bytes, MemorySink, nowhere
 from migrator.wire.answer import Answer
 from migrator.wire.auth import HeaderAuth, QueryTokenAuth, WrapAuth, basic
 from migrator.wire.client import HttpClient
@@ -30,7 +31,6 @@ from migrator.wire.failures import translate_error
 from migrator.wire.rate import RateLimiter
 from migrator.wire.request import Request
 from migrator.wire.request_body import MultipartBody, RawBody
-from tests.contract import LARGEST_CHUNK, Bytes, MemorySink, nowhere
 
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SECRET = "s3cr3t-token"

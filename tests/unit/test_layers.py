@@ -15,10 +15,8 @@ from migrator.layers.retry_policy import RetryPolicy
 from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment, Draft, EntityRef
 from migrator.ports import BodyFacts, Sink, Source, Target
+from migrator.testing import Bytes, MemorySink, SourceContract, TargetContract, TargetReadContract
 from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
-from tests.contract import Bytes, MemorySink
-from tests.contract.source import SourceContract
-from tests.contract.target import TargetContract, TargetReadContract
 from tests.trackers.memory_bound import bound_source, bound_target
 
 

@@ -8,11 +8,11 @@ from migrator import errors
 from migrator.model import EntityDraft, EntityRef
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
+from migrator.testing import stub
 from migrator.trackers.markers import MarkerIndex
 from migrator.trackers.targetprocess import TargetprocessTarget
 from migrator.trackers.teampulse import ADAPTER, Options, TeamPulseTarget
 from migrator.wire.client import HttpClient
-from tests.contract.target import stub
 from tests.trackers.targetprocess_bound import CREATING, answering, client
 
 OLD, NEW = f"migrator-{'a' * 24}", f"migrator-{'b' * 24}"

@@ -12,9 +12,8 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from migrator.testing import NASTY, Bytes
 from migrator.wire.request_body import MultipartBody, RawBody, content_disposition
-from tests.contract import Bytes
-from tests.contract.target import NASTY
 
 PLAIN = "application/octet-stream"
 

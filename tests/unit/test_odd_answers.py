@@ -28,8 +28,8 @@ from migrator.pipeline.backup.fetch import MAX_EMPTY
 from migrator.ports import BodyFacts, Capabilities
 from migrator.selection import Selection, require_known_kinds
 from migrator.store import disk
+from migrator.testing import MemorySink
 from migrator.trackers.memory import MemorySource, MemoryTracker
-from tests.contract import MemorySink
 from tests.support.parts import PATIENCE, expected, rows, run_backup, small_tracker, stored
 
 

@@ -16,11 +16,10 @@ from migrator.layers.verify import VerifiedSource
 from migrator.model import Attachment
 from migrator.ports import Source
 from migrator.sandbox.world.model import World
+from migrator.testing import MemorySink, crawl
 from migrator.trackers import TRACKERS, adapter
 from migrator.trackers.targetprocess.parse import INLINE
 from migrator.wire.client import HttpClient
-from tests.contract import MemorySink
-from tests.contract.source import crawl
 from tests.fuzz.servers import Plan, wrong_tracker
 
 WORLD = World.generate(entities=6, seed=5, attachments=8, median_bytes=3000, large_bytes=0)

@@ -24,10 +24,10 @@ from migrator.layers.retry import RetryingTarget
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.world.model import World
+from migrator.testing import crawl
 from migrator.trackers import adapter
 from migrator.wire.client import HttpClient
 from migrator.wire.exchange import Exchange
-from tests.contract.source import crawl
 from tests.support.parts import PATIENCE, run_backup, run_load
 from tests.support.tls import served
 

@@ -10,11 +10,11 @@ from aiohttp import web
 from migrator import errors
 from migrator.layers.retry import RetryingTarget
 from migrator.model import Attachment, Draft, EntityRef
+from migrator.testing import Bytes
 from migrator.trackers import TRACKERS, adapter
 from migrator.wire.client import HttpClient
 from migrator.wire.request import Request
 from migrator.wire.request_body import MultipartBody
-from tests.contract import Bytes
 from tests.support.parts import PATIENCE
 
 LOGIN = '<form action="/in" method="post"><input name="who"><input type="password" name="word"></form>'

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator.filenames import MAX_NAME_BYTES, UNSAFE_IN_A_BAG, fold, legal, unique
-from tests.contract.target import NASTY
+from migrator.testing import NASTY
 
 HOSTILE = (
     *NASTY,

@@ -13,13 +13,13 @@ from aiohttp import ClientTimeout
 from yarl import URL
 
 from migrator import errors
+from migrator.testing import MemorySink, nowhere
 from migrator.wire.addresses import is_own, is_same_origin, parsed_url
 from migrator.wire.auth import HeaderAuth, WrapAuth
 from migrator.wire.client import HttpClient
 from migrator.wire.rate import RateLimiter
 from migrator.wire.redirects import Hop
 from migrator.wire.request import Request
-from tests.contract import MemorySink, nowhere
 from tests.support.tls import Certificates
 
 FILE = b"the file itself"

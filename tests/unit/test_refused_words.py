@@ -10,8 +10,8 @@ from migrator.layers.dry_run import DryRunTarget
 from migrator.model import Draft
 from migrator.pipeline.load.refused_words import refused_word_in
 from migrator.ports import Capabilities
+from migrator.testing import Bytes
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
-from tests.contract import Bytes
 from tests.support.parts import run_backup, run_load, twin_of
 
 WORDS = (b"<html", b"<rt", b"onload=")

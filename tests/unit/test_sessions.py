@@ -9,11 +9,11 @@ import pytest
 from aiohttp import web
 
 from migrator import errors
+from migrator.testing import Bytes
 from migrator.wire.auth import WrapAuth
 from migrator.wire.client import HttpClient
 from migrator.wire.request import Request
 from migrator.wire.request_body import MultipartBody
-from tests.contract import Bytes
 
 TOKEN = "http%3a%2f%2ftp+x&sig=q=="
 

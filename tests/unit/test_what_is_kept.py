@@ -13,10 +13,9 @@ from migrator.model import NOBODY, Attachment, Draft, EntityRef
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.world.model import World
+from migrator.testing import Bytes, crawl
 from migrator.trackers import adapter
 from migrator.wire.client import HttpClient
-from tests.contract import Bytes
-from tests.contract.source import crawl
 
 README = (Path(__file__).parents[2] / "migrator" / "trackers" / "README.md").read_text(encoding="utf-8")
 SECTION = README.partition("## What is read, written, checked, kept and deleted\n")[2].partition("\n## ")[0]

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from migrator import errors
+from migrator.testing import MemorySink
 from migrator.wire.auth import HeaderAuth, Signature
 from migrator.wire.client import HttpClient
 from migrator.wire.h1 import pool, response
@@ -29,7 +30,6 @@ from migrator.wire.rate import RateLimiter
 from migrator.wire.route import DEFAULT_ROUTE, Route, TlsFiles
 from migrator.wire.route import Proxy as Through
 from migrator.wire.transport import MAX_CLOSE_SECONDS
-from tests.contract import MemorySink
 from tests.fuzz import examples
 from tests.support.tls import Certificates, Proxy
 from tests.support.web import answer
@@ -818,7 +818,7 @@ import asyncio, socket, sys, time
 import uvloop
 from migrator.wire.auth import HeaderAuth
 from migrator.wire.client import HttpClient
-from tests.contract import MemorySink
+from migrator.testing import MemorySink
 
 async def main():
     http = HttpClient("http://tracker.example", HeaderAuth("X-Key", "k"))

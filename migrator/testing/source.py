@@ -1,117 +1,38 @@
-"""What every source must pass, adapter or layer: `SourceContract`, bound by a fixture `bound`."""
+"""What every source must pass, adapter or layer: `SourceContract`."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import json
+import os
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
 
 from migrator import errors
-from migrator.model import NOBODY, Attachment, Cursor, Entity, EntityRef, Page
+from migrator.model import NOBODY, EntityRef
 from migrator.ports import Capabilities, Source
-from tests.contract import LARGEST_CHUNK, Expected, MemorySink
-from tests.support.parts import FULL
+from migrator.testing.crawling import BoundSource, Crawl, comparable, crawl, fetch, read_to_the_end
+from migrator.testing.samples import LARGEST_CHUNK, Expected, MemorySink
 
-MAX_PAGES = 2000
-
-
-@dataclass
-class BoundSource:
-    """A source and the truth about what is in its tracker.
-
-    `build` makes another source like `source`, which the test closes. `gone` is an attachment that was listed and then
-    deleted, `missing` an entity that does not exist. `refused` builds a source with wrong credentials, `unreachable`
-    one at a URL where nothing listens. `attach` adds a file to an entity, past the source. The tests of those that are
-    None are skipped.
-    """
-
-    source: Source
-    build: Callable[[], Source]
-    entities: set[EntityRef]
-    files: list[Expected]
-    gone: Attachment | None = None
-    missing: Entity | None = None
-    refused: Callable[[], Source] | None = None
-    unreachable: Callable[[], Source] | None = None
-    attach: Callable[[EntityRef], object] | None = None
-
-
-@dataclass
-class Crawl:
-    """What a crawl read. `steps` are (stream, cursor, page) in their order, `asked` the files of each `Page.ask`."""
-
-    steps: list[tuple[str, Cursor | None, Page]] = field(default_factory=list)
-    asked: dict[EntityRef, tuple[Attachment, ...]] = field(default_factory=dict)
-
-    @property
-    def entities(self) -> set[EntityRef]:
-        return {entity.ref for _, _, page in self.steps for entity in (*page.entities, *page.ask)}
-
-    @property
-    def attachments(self) -> dict[str, Attachment]:
-        """By id. A file that is listed without an owner has the owner that a link gives it, if any."""
-        links = {link.attachment_id: link.owner for _, _, page in self.steps for link in page.links}
-        listed = [file for _, _, page in self.steps for file in page.attachments]
-        listed += [file for files in self.asked.values() for file in files]
-        return {
-            file.id: replace(file, owner=links.get(file.id, NOBODY)) if file.owner == NOBODY else file
-            for file in listed
-        }
-
-
-async def read_to_the_end(source: Source, stream: str) -> list[Page]:
-    """The pages of one stream, without the files of `Page.ask`. Fails if there are more than MAX_PAGES."""
-    pages, cursor = [], None
-    for _ in range(MAX_PAGES):
-        pages.append(await source.read(stream, cursor))
-        if (cursor := pages[-1].next) is None:
-            return pages
-    raise AssertionError(f"the listing {stream!r} never ends")
-
-
-async def crawl(source: Source, start: tuple[str, Cursor | None] | None = None) -> Crawl:
-    """Read every stream from its start, or resume at `start` (stream, cursor) and read the streams after it."""
-    done = Crawl()
-    streams = source.capabilities.streams
-    first, cursor = start or (streams[0], None)
-    for stream in streams[streams.index(first) :]:
-        while True:
-            page = await source.read(stream, cursor)
-            done.steps.append((stream, cursor, page))
-            assert len(done.steps) < MAX_PAGES, "the listing never ends"
-            for entity in page.ask:
-                done.asked[entity.ref] = await source.attachments_of(entity)
-            cursor = page.next
-            if cursor is None:
-                break
-    return done
-
-
-async def fetch(source: Source, attachment: Attachment) -> MemorySink:
-    sink = MemorySink()
-    await source.download(attachment, sink)
-    return sink
-
-
-def comparable(attachment: Attachment) -> tuple[EntityRef, str, str]:
-    """Owner, name and description: what a file has in common with what was put into the tracker."""
-    return attachment.owner, attachment.name, attachment.description
+CURSOR_STRIDE = 4 if {"CI", "MIGRATOR_SLOW"}.isdisjoint(os.environ) else 1
+"""A crawl is resumed at every fourth of its cursors, to be quick; with CI or MIGRATOR_SLOW set, at each."""
 
 
 class SourceContract:
     """Subclass it as `Test...` with an async fixture `bound` that yields a `BoundSource`."""
 
     @pytest.fixture
-    async def bound(self):
-        raise NotImplementedError
+    async def bound(self) -> AsyncIterator[BoundSource]:
+        """The tracker under test; a subclass has to define it."""
+        pytest.fail(f"{type(self).__name__} defines no fixture `bound` that yields a BoundSource")
+        yield
 
-    async def test_a_crawl_lists_everything_within_the_capabilities(self, bound):
+    async def test_a_crawl_lists_everything_within_the_capabilities(self, bound: BoundSource) -> None:
         done = await crawl(bound.source)
         assert bound.entities <= done.entities
         expected = Counter((file.owner, file.name, file.description) for file in bound.files)
@@ -151,14 +72,14 @@ class SourceContract:
             assert owners <= {*capabilities.kinds, NOBODY.kind}
         assert not set(capabilities.left_out) & (set(capabilities.kinds) | entities | owners)
 
-    async def test_entities_have_dates_only_if_the_capability_says_so(self, bound):
+    async def test_entities_have_dates_only_if_the_capability_says_so(self, bound: BoundSource) -> None:
         done = await crawl(bound.source)
         dates = [entity.modified_at for _, _, page in done.steps for entity in page.ask if entity.modified_at]
         assert bool(dates) == bound.source.capabilities.dates_changes
         for date in dates:
             datetime.fromisoformat(date)
 
-    async def test_a_new_file_changes_the_date_of_its_entity(self, bound):
+    async def test_a_new_file_changes_the_date_of_its_entity(self, bound: BoundSource) -> None:
         """For every entity that has a date: one that doesn't change would hide the file."""
         if not bound.source.capabilities.dates_changes or bound.attach is None:
             pytest.skip("this source gives no dates")
@@ -175,7 +96,7 @@ class SourceContract:
         steps = (await crawl(source)).steps
         return {entity.ref: entity.modified_at for _, _, page in steps for entity in page.ask if entity.modified_at}
 
-    async def test_entity_streams_list_every_entity_with_its_json(self, bound):
+    async def test_entity_streams_list_every_entity_with_its_json(self, bound: BoundSource) -> None:
         source, with_json = bound.source, set()
         for stream in source.capabilities.entity_streams or source.capabilities.streams:
             for page in await read_to_the_end(source, stream):
@@ -183,7 +104,7 @@ class SourceContract:
         assert bound.entities <= with_json
         assert set(source.capabilities.entity_streams) <= set(source.capabilities.streams)
 
-    async def test_every_file_arrives_whole_in_small_chunks(self, bound):
+    async def test_every_file_arrives_whole_in_small_chunks(self, bound: BoundSource) -> None:
         fetched, largest = [], 0
         for file in (await crawl(bound.source)).attachments.values():
             sink = await fetch(bound.source, file)
@@ -197,7 +118,7 @@ class SourceContract:
         await bound.source.download(file, sink)
         assert sink.sha256 == first, "after a rewind, the same file arrives"
 
-    async def test_the_declared_number_of_connections_works(self, bound):
+    async def test_the_declared_number_of_connections_works(self, bound: BoundSource) -> None:
         """And concurrent calls don't disturb each other."""
         files = list((await crawl(bound.source)).attachments.values())
         times = max(2, -(-bound.source.capabilities.max_connections // len(files)))
@@ -209,9 +130,9 @@ class SourceContract:
         fetched = Counter((file.name, sink.sha256) for file, sink in zip(files * times, sinks, strict=True))
         assert fetched == Counter((file.name, file.sha256) for file in bound.files * times)
 
-    async def test_crawl_from_every_stored_cursor_misses_nothing(self, bound):
+    async def test_crawl_from_every_stored_cursor_misses_nothing(self, bound: BoundSource) -> None:
         whole = await crawl(bound.source)
-        for number, (stream, cursor, _) in itertools.islice(enumerate(whole.steps), None, None, 1 if FULL else 4):
+        for number, (stream, cursor, _) in itertools.islice(enumerate(whole.steps), None, None, CURSOR_STRIDE):
             assert cursor is None or isinstance(cursor, str)
             another = bound.build()
             try:
@@ -224,28 +145,28 @@ class SourceContract:
             assert before.entities | rest.entities >= bound.entities
             assert before.attachments.keys() | rest.attachments.keys() == whole.attachments.keys()
 
-    async def test_a_foreign_cursor_raises_one_of_our_errors(self, bound):
+    async def test_a_foreign_cursor_raises_one_of_our_errors(self, bound: BoundSource) -> None:
         for cursor in ("no cursor of ours", "{}", "[1]", '{"after": "x"}', '{"offset": 1}'):
             with pytest.raises(errors.MigratorError):
                 await bound.source.read(bound.source.capabilities.streams[0], cursor)
 
-    async def test_there_is_a_stream_and_each_has_a_name_of_its_own(self, bound):
+    async def test_there_is_a_stream_and_each_has_a_name_of_its_own(self, bound: BoundSource) -> None:
         streams = bound.source.capabilities.streams
         assert streams
         assert len(set(streams)) == len(streams)
 
-    async def test_deleted_attachment_is_gone(self, bound):
+    async def test_deleted_attachment_is_gone(self, bound: BoundSource) -> None:
         if bound.gone is None:
             pytest.skip("this tracker has no deleted attachment to ask for")
         with pytest.raises(errors.GoneError):
             await fetch(bound.source, bound.gone)
 
-    async def test_a_deleted_attachment_is_no_longer_listed(self, bound):
+    async def test_a_deleted_attachment_is_no_longer_listed(self, bound: BoundSource) -> None:
         if bound.gone is None:
             pytest.skip("this tracker has no deleted attachment to ask for")
         assert not await bound.source.still_lists(bound.gone)
 
-    async def test_a_file_whose_entity_answers_404_is_not_called_gone(self, bound):
+    async def test_a_file_whose_entity_answers_404_is_not_called_gone(self, bound: BoundSource) -> None:
         """A 404 may also mean that only the route is missing."""
         if bound.missing is None:
             pytest.skip("this source never asks for the attachments of one entity")
@@ -256,31 +177,31 @@ class SourceContract:
             return
         assert listed, "its own record is there, even if its entity is not"
 
-    async def test_oddities_are_sentences(self, bound):
+    async def test_oddities_are_sentences(self, bound: BoundSource) -> None:
         await bound.source.check()
         oddities = await bound.source.oddities()
         assert isinstance(oddities, tuple)
         assert all(text.strip() and text == text.strip() for text in oddities)
 
-    async def test_missing_entity_is_gone(self, bound):
+    async def test_missing_entity_is_gone(self, bound: BoundSource) -> None:
         if bound.missing is None:
             pytest.skip("this source never asks for the attachments of one entity")
         with pytest.raises(errors.GoneError):
             await bound.source.attachments_of(bound.missing)
 
-    async def test_check_describes_account_and_tracker(self, bound):
+    async def test_check_describes_account_and_tracker(self, bound: BoundSource) -> None:
         assert (await bound.source.check()).strip()
 
-    async def test_closing_twice_is_fine(self, bound):
+    async def test_closing_twice_is_fine(self, bound: BoundSource) -> None:
         source = bound.build()
         await source.check()
         await source.close()
         await source.close()
 
-    async def test_closing_unused_is_fine(self, bound):
+    async def test_closing_unused_is_fine(self, bound: BoundSource) -> None:
         await bound.build().close()
 
-    async def test_wrong_credentials_are_refused_by_check(self, bound):
+    async def test_wrong_credentials_are_refused_by_check(self, bound: BoundSource) -> None:
         if bound.refused is None:
             pytest.skip("this tracker asks for no credentials")
         source = bound.refused()
@@ -290,7 +211,7 @@ class SourceContract:
         finally:
             await source.close()
 
-    async def test_wrong_credentials_never_look_like_an_empty_tracker(self, bound):
+    async def test_wrong_credentials_never_look_like_an_empty_tracker(self, bound: BoundSource) -> None:
         if bound.refused is None:
             pytest.skip("this tracker asks for no credentials")
         source = bound.refused()
@@ -300,7 +221,7 @@ class SourceContract:
         finally:
             await source.close()
 
-    async def test_wrong_credentials_never_save_a_file(self, bound):
+    async def test_wrong_credentials_never_save_a_file(self, bound: BoundSource) -> None:
         if bound.refused is None:
             pytest.skip("this tracker asks for no credentials")
         file = next(iter((await crawl(bound.source)).attachments.values()))
@@ -312,7 +233,7 @@ class SourceContract:
             await source.close()
         assert not sink.content
 
-    async def test_an_unreachable_tracker_raises_an_error_at_the_first_request(self, bound):
+    async def test_an_unreachable_tracker_raises_an_error_at_the_first_request(self, bound: BoundSource) -> None:
         if bound.unreachable is None:
             pytest.skip("this tracker is in the process")
         source = bound.unreachable()

@@ -1,11 +1,4 @@
-"""The tests that every adapter and every layer must pass: `SourceContract` and `TargetContract`.
-
-A test class binds one of them by a fixture:
-
-class TestMine(SourceContract):
-    @pytest.fixture
-    async def bound(self): ...; yield BoundSource(...)
-"""
+"""Files to put into a tracker under test, and a sink and a body that keep to the rules of the ports."""
 
 from __future__ import annotations
 
@@ -14,10 +7,13 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from migrator.model import EntityRef
-from migrator.ports import BodyFacts
+from migrator.ports import Body, BodyFacts, Sink
 
 LARGEST_CHUNK = 1024 * 1024
+"""The most bytes that a source may write to a sink at once."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ class Expected:
         return cls(owner, name, len(content), hashlib.sha256(content).hexdigest(), description)
 
 
-class MemorySink:
+class MemorySink(Sink):
     """A sink that keeps the bytes, and checks that the caller follows the rules of `Sink`."""
 
     def __init__(self) -> None:
@@ -70,20 +66,24 @@ class MemorySink:
         self.facts = BodyFacts()
         self.warnings: list[str] = []
 
+    @override
     async def start(self, facts: BodyFacts) -> None:
         assert not self.started, "start comes once for each try"
         self.started, self.facts = True, facts
 
+    @override
     async def write(self, chunk: bytes) -> None:
         assert self.started, "start comes before write"
         self.content += chunk
         self.largest = max(self.largest, len(chunk))
 
+    @override
     def rewind(self) -> None:
         self.content.clear()
         self.warnings.clear()
         self.started = False
 
+    @override
     def warn(self, text: str) -> None:
         self.warnings.append(text)
 
@@ -94,7 +94,7 @@ class MemorySink:
         return hashlib.sha256(self.content).hexdigest()
 
 
-class Bytes:
+class Bytes(Body):
     """A body for an upload, in small chunks. `passes` counts how often it was iterated."""
 
     def __init__(self, content: bytes, chunk_size: int = 100_000) -> None:
@@ -102,6 +102,7 @@ class Bytes:
         self._content, self._chunk_size = content, chunk_size
         self.passes = 0
 
+    @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self.passes += 1
         for start in range(0, self.size, self._chunk_size):
