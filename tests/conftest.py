@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -20,7 +21,7 @@ MEMORY = Path("/dev/shm")
 ENOUGH = 6 * 10**9
 
 HERE = Path(__file__).parent
-REAL = ("redmine", "kiwi", "roundup", "rt", "trac")
+REAL = ("pairs", "redmine", "kiwi", "roundup", "rt", "trac")
 """Marks of tests that need a real server."""
 FOLDERS = {"system", "simulation"}
 """Folders whose tests all have the mark `system`."""
@@ -48,13 +49,23 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what needs more than this process. There is one real server of a kind, so one worker has all its tests."""
+    """Marks what needs more than this process. Tests share the real servers, so one worker has all that need one."""
     for item in items:
-        real = next(filter(item.get_closest_marker, REAL), None)
+        real = any(map(item.get_closest_marker, REAL))
         if real:
-            item.add_marker(pytest.mark.xdist_group(real))
+            item.add_marker(pytest.mark.xdist_group("real servers"))
         if real or FOLDERS & {*item.path.relative_to(HERE).parts} or starts_a_process(item):
             item.add_marker(pytest.mark.system)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """A table of the pairs of real trackers that were tried, and what became of the files."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    pairs = [value for report in reports for name, value in report.user_properties if name == "pair"]
+    if pairs:
+        terminalreporter.write_sep("-", "pairs of real trackers")
+        for row in [dict(zip(pairs[0], pairs[0], strict=True)), *pairs]:
+            terminalreporter.write_line("".join(f"{row[key]!s:<12}" for key in pairs[0]).rstrip())
 
 
 def pytest_collection_finish() -> None:

@@ -142,11 +142,12 @@ class Redmine:
         while True:
             page = await self.call("GET", "issues.json", params={**query, "offset": str(len(files))})
             for issue in page["issues"]:
-                files[str(issue["id"])] = await asyncio.gather(*map(self._download, issue["attachments"]))
+                files[str(issue["id"])] = await asyncio.gather(*map(self.download, issue["attachments"]))
             if len(files) >= page["total_count"]:
                 return files
 
-    async def _download(self, file: dict[str, Any]) -> ServerFile:
+    async def download(self, file: dict[str, Any]) -> ServerFile:
+        """A file that an issue lists, with the hash of its content."""
         async with self._lock, self._session.get(f"{URL}/attachments/download/{file['id']}") as answer:
             assert answer.status == 200
             content = await answer.read()

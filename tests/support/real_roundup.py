@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -44,15 +46,24 @@ class Roundup:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def call(self, method: str, path: str, **options: Any) -> Any:
-        async with self._session.request(method, f"{URL}/rest/data/{path}", **options) as answer:
-            assert answer.status < 300, f"{method} {path}: {answer.status} {await answer.text()}"
-            return (await answer.json())["data"]
+    async def call(self, method: str, path: str, form: Callable[[], Any] | None = None, **options: Any) -> Any:
+        """The data of an answer, after as many waits as the server asks for."""
+        while True:
+            if form:
+                options["data"] = form()
+            async with self._session.request(method, f"{URL}/rest/data/{path}", **options) as answer:
+                if answer.status != 429:
+                    assert answer.status < 300, f"{method} {path}: {answer.status} {await answer.text()}"
+                    return (await answer.json())["data"]
+            await asyncio.sleep(float(answer.headers["Retry-After"]))
 
     async def file(self, name: str, content: bytes, media_type: str = "text/plain") -> str:
-        form = aiohttp.FormData({"name": name, "type": media_type})
-        form.add_field("content", io.BytesIO(content), filename="content", content_type=media_type)
-        return (await self.call("POST", "file", data=form))["id"]
+        def form() -> aiohttp.FormData:
+            fields = aiohttp.FormData({"name": name, "type": media_type})
+            fields.add_field("content", io.BytesIO(content), filename="content", content_type=media_type)
+            return fields
+
+        return (await self.call("POST", "file", form))["id"]
 
     async def issue(self, title: str, *files: str) -> str:
         return (await self.call("POST", "issue", json={"title": title, "files": [*files]}))["id"]

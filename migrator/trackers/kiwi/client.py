@@ -140,13 +140,18 @@ def owner_of(owner: EntityRef) -> tuple[str, int]:
 
 
 class _Untyped(Sink):
-    """Drops the media type `text/plain`, which Kiwi states for every file, so a picture is not refused as a text."""
+    """Drops the media type `text/plain`, which Kiwi states for every file, so a picture is not refused as a text.
+
+    Kiwi takes no empty files and lists no sizes, so an empty answer is an error.
+    """
 
     def __init__(self, inner: Sink) -> None:
         self._inner = inner
 
     @override
     async def start(self, facts: BodyFacts) -> None:
+        if facts.length == 0:
+            raise UnexpectedBodyError("empty, although Kiwi takes no empty files")
         says_nothing = facts.media_type == "text/plain"
         await self._inner.start(replace(facts, media_type="application/octet-stream") if says_nothing else facts)
 
