@@ -111,7 +111,7 @@ def _begun(
     mirror = Mirror(bucket, place.folder, place.known, encoding)
     mirror.fetch(ours=ours)
     if not create and not is_archive(place.folder):
-        raise ConfigError(f"{bucket.name} is no archive: it has no catalog")
+        raise ConfigError(f"{bucket.name} is not an archive (no catalog in it)")
     blobs = ObjectBlobs(bucket, place.folder, lease.guard, encoding)
     if not is_archive(place.folder):
         blobs.require_free()
@@ -138,7 +138,7 @@ def refresh(place: ArchivePlace) -> None:
             raise
         _log.warning("shown is what this machine knows: %s", error)
     if not is_archive(place.folder):
-        raise ConfigError(f"{place.address.url} is no archive: it has no catalog")
+        raise ConfigError(f"{place.address.url} is not an archive (no catalog in it)")
 
 
 def _refresh(place: ArchivePlace) -> None:

@@ -63,4 +63,4 @@ def _require_free(to: Place) -> None:
     from migrator.store import foreign_names
 
     if isinstance(to, Path) and (names := foreign_names(to)):
-        raise ConfigError(f"{readable(to)} is no archive: it has {', '.join(names[:3])}")
+        raise ConfigError(f"{readable(to)} is not an archive; it has {', '.join(names[:3])}")
