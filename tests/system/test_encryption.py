@@ -71,14 +71,30 @@ def contents(bucket: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-async def test_a_backup_needs_no_private_key(tmp_path, sandbox, workers):
-    config = encrypted(tmp_path / "a", sandbox, workers=workers)
-    finished = await run("-q", "backup", config)
-    assert finished.code == 0, finished.err
-    assert contents(tmp_path / "bucket") == truth(sandbox)
-    before, downloads = blobs(tmp_path / "bucket"), sandbox.downloads.total()
-    assert (await run("-q", "--json", "backup", config)).document["attachments"]["stored"] == 0
-    assert (blobs(tmp_path / "bucket"), sandbox.downloads.total()) == (before, downloads)
+async def test_a_backup_needs_no_private_key(tmp_path, workers):
+    world = world_of(600)
+    async with TargetprocessSandbox(world) as sandbox:
+        sandbox.faults.latency = 0.05 if workers else 0.0  # long enough for workers to start
+        config = encrypted(tmp_path / "a", sandbox, workers=workers)
+        finished = await run("-q", "backup", config)
+        assert finished.code == 0, finished.err
+        assert contents(tmp_path / "bucket") == {sandbox.state.sha256_of(file) for file in world.attachments}
+        before, downloads = blobs(tmp_path / "bucket"), sandbox.downloads.total()
+        assert (await run("-q", "--json", "backup", config)).document["attachments"]["stored"] == 0
+        assert (blobs(tmp_path / "bucket"), sandbox.downloads.total()) == (before, downloads)
+
+
+async def test_an_archive_that_was_begun_again_has_another_key(tmp_path, sandbox):
+    config = encrypted(tmp_path / "a", sandbox)
+    assert (await run("-q", "backup", config)).code == 0
+    shutil.rmtree(tmp_path / "bucket")
+    assert (await run("-q", "backup", encrypted(tmp_path / "b", sandbox))).code == 0
+    refused = await run("-q", "backup", config)
+    assert (refused.code, "encryption.identity is needed" in refused.err) == (2, True)
+    config = encrypted(tmp_path / "a", sandbox, identity=KEY)
+    rebuilt = await run("-q", "--json", "rebuild", config)
+    assert (rebuilt.code, rebuilt.document["problems"]) == (0, []), rebuilt.err
+    assert (await run("-q", "verify", config, "--full")).code == 0
 
 
 async def test_nothing_in_the_bucket_says_what_is_in_it(tmp_path, sandbox):
