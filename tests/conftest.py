@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         real = any(map(item.get_closest_marker, REAL))
         if real:
-            item.add_marker(pytest.mark.xdist_group("real servers"))
+            item.add_marker(pytest.mark.xdist_group("real"))
         if real or FOLDERS & {*item.path.relative_to(HERE).parts} or starts_a_process(item):
             item.add_marker(pytest.mark.system)
 
