@@ -51,16 +51,21 @@ def next_step(summary: Summary, given: Path | None) -> str:
         if isinstance(summary, MigrateSummary) and summary.map:
             return f"look through {summary.map.mapping}, then run: migrator load {place} --dry-run"
         return ""  # the summary itself says to run it again
+    if dry_run := getattr(summary, "dry_run", None):
+        if summary.status is not RunStatus.COMPLETE:
+            return "correct what would fail, then run this again; without --dry-run the rest is done"
+        nothing = isinstance(summary, RestoreSummary) and not summary.uploads.planned
+        return "the same command without --dry-run" if dry_run and not nothing else ""
     if summary.status is not RunStatus.COMPLETE:
         return _after_trouble(summary, place)
-    if getattr(summary, "dry_run", None):
-        return "the same command without --dry-run"
     return _after_success(summary, place, given)
 
 
 def _after_trouble(summary: Summary, place: str) -> str:
     if isinstance(summary, BackupSummary) and summary.failures:
-        return f"run the same command again; what nobody can mend: migrator accept {place} --list"
+        return f"run the same command again; to accept what can't be fixed: migrator accept {place} --list"
+    if isinstance(summary, RollbackSummary) and summary.deletions.impossible == summary.deletions.planned:
+        return ""
     if isinstance(summary, RUN_AGAIN):
         return "run the same command again; it tries again what failed"
     if isinstance(summary, CheckSummary):

@@ -35,7 +35,7 @@ def print_plan(out: Console, summary: LoadSummary | RestoreSummary) -> None:
         out.print(Text(f"would rename {counted(len(renamed), 'file')}", "yellow"))
         print_first(out, [f"{_name(row)}: as {row.name_at_target}" for row in renamed])
     if counts and counts.already_there:
-        out.print(f"would skip {counted(counts.already_there, 'file')}: already there")
+        out.print(f"would skip {counted(counts.already_there, 'file')}: already present")
     if summary.uploads.skipped:
         out.print(f"would skip {counted(summary.uploads.skipped, 'file')}: left out by the filters")
     if isinstance(summary, LoadSummary):

@@ -51,7 +51,7 @@ class Login:
             case errors.ForbiddenError():
                 return f"{error}; may this account use the API?"
             case errors.RejectedError() | errors.UnexpectedBodyError() | errors.RetriableError(status=404 | 405):
-                return f"this is no {self.tracker}; is `url` right? ({error})"
+                return f"this is not {self.tracker}; is `url` right? ({error})"
         return str(error)
 
     def _refused(self, reason: str) -> str:

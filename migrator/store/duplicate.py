@@ -42,7 +42,7 @@ def damaged_in_copy(root: Path, catalog: Catalog) -> set[str]:
     known = set(catalog.db.execute(_RUNS).fetchall())
     begun = {run[:3] for run in known}
     if not all(run in known or (not run[3] and run[:3] in begun) for run in runs):
-        raise ConfigError(f"{root} is no earlier copy of this archive: it has runs that this one lacks")
+        raise ConfigError(f"{root} is not an earlier copy of this archive: it has runs that this one doesn't")
     return damaged
 
 

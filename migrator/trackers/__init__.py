@@ -101,7 +101,7 @@ def _from_entry_point(point: EntryPoint) -> Adapter:
     except Exception as error:
         raise ConfigError(f"{what} can't be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(implementation, Adapter):
-        raise ConfigError(f"{what}: {point.value} is no migrator.trackers.Adapter")
+        raise ConfigError(f"{what}: {point.value} is not a migrator.trackers.Adapter")
     major, minor = PORT_VERSION
     if implementation.port is None:
         raise ConfigError(f"{what} doesn't say for which version of the port it was written: port=({major}, {minor})")

@@ -85,7 +85,7 @@ async def test_another_product_at_the_address_is_named(tmp_path, there, wanted, 
         text = config.read_text().replace(f'tracker = "{there}"', f'tracker = "{wanted}"')
         config.write_text(text)
         message = await failed(config, f"source ({name}, {sandbox.url}): ", "source.url")
-    assert f"this is no {name}; is source.url right?" in message or wanted in {"redmine", "squash"}
+    assert f"this is not {name}; is source.url right?" in message or wanted in {"redmine", "squash"}
 
 
 @pytest.mark.parametrize(

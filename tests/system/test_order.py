@@ -66,7 +66,10 @@ async def test_after_failures_the_same_command_is_what_is_next(tmp_path, source)
     source.faults.broken.add(WORLD.attachments[2].id)
     finished = await run("backup", config)
     assert finished.code == 3
-    assert next_in(finished.err) == f"run the same command again; what nobody can mend: migrator accept {config} --list"
+    assert (
+        next_in(finished.err)
+        == f"run the same command again; to accept what can't be fixed: migrator accept {config} --list"
+    )
 
 
 # Before a backup

@@ -52,7 +52,7 @@ def test_it_cannot_take_the_place_of_one_of_ours(offer):
     [
         ("import nowhere", "can't be loaded: ModuleNotFoundError: No module named 'nowhere'"),
         ("OTHER = 1", "can't be loaded: AttributeError"),
-        ("ADAPTER = 'squash'", "acme_desk:ADAPTER is no migrator.trackers.Adapter"),
+        ("ADAPTER = 'squash'", "acme_desk:ADAPTER is not a migrator.trackers.Adapter"),
         (
             ADAPTER.format(port=None),
             f"doesn't say for which version of the port it was written: port=({MAJOR}, {MINOR})",
