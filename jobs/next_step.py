@@ -51,14 +51,18 @@ def next_step(summary: Summary, given: Path | None) -> str:
         if isinstance(summary, MigrateSummary) and summary.map:
             return f"look through {summary.map.mapping}, then run: migrator load {place} --dry-run"
         return ""  # the summary itself says to run it again
-    if dry_run := getattr(summary, "dry_run", None):
-        if summary.status is not RunStatus.COMPLETE:
-            return "correct what would fail, then run this again; without --dry-run the rest is done"
-        nothing = isinstance(summary, RestoreSummary) and not summary.uploads.planned
-        return "the same command without --dry-run" if dry_run and not nothing else ""
+    if getattr(summary, "dry_run", None):
+        return _after_rehearsal(summary)
     if summary.status is not RunStatus.COMPLETE:
         return _after_trouble(summary, place)
     return _after_success(summary, place, given)
+
+
+def _after_rehearsal(summary: Summary) -> str:
+    if summary.status is not RunStatus.COMPLETE:
+        return "correct what would fail, then run this again; without --dry-run the rest is done"
+    nothing_to_do = isinstance(summary, RestoreSummary) and not summary.uploads.planned
+    return "" if nothing_to_do else "the same command without --dry-run"
 
 
 def _after_trouble(summary: Summary, place: str) -> str:

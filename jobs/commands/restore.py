@@ -99,7 +99,9 @@ async def run_restore(
     finally:
         await source.tracker.close()
     if not summary.uploads.planned:
-        output.note("nothing is lost that a snapshot holds")
+        output.note(
+            "the last backup found nothing gone that a snapshot holds; if it was deleted since then, run a backup first"
+        )
     for warning in summary.warnings or ():
         output.warn(warning)
     return summary

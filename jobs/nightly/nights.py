@@ -8,9 +8,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from migrator.config import Configuration, known_secrets, read_configuration, read_notify
+from migrator.config import Configuration, is_address, known_secrets, read_configuration, read_notify
 from migrator.errors import ConfigError
 from migrator.filenames import readable
+from migrator.jobs.nightly.checks import check_nights
 from migrator.jobs.nightly.findings import findings_of
 from migrator.jobs.nightly.memory import Memory, recall, remember
 from migrator.jobs.nightly.metrics import MetricsFiles, labels_of, samples_of
@@ -21,6 +22,7 @@ from migrator.jobs.nightly.severity import status_of, worst
 from migrator.jobs.output import Output
 from migrator.jobs.place import place_of
 from migrator.pipeline.summary import NightlySummary, StepError
+from migrator.store import is_archive
 
 
 async def run_nights(paths: list[Path], parallel: int, output: Output, stop: asyncio.Event) -> NightlySummary:
@@ -69,6 +71,7 @@ class _Nights:
         notify = configuration.settings.notify
         notifier = Notifier(notify, configuration.folder, night.output)
         await unless_stopped(notifier.ping("/start"), self.stop)
+        await asyncio.to_thread(_warn_of_surprises, configuration, night.output)
         await night.run(configuration)
         recalled = recall(configuration.archive)
         memory = replace(recalled.memory, success=time.time()) if night.code == 0 else recalled.memory
@@ -106,3 +109,16 @@ def _summary(nights: list[Night], seconds: float) -> NightlySummary:
         of = next(night.config for night in results if night.error == error)
         error = StepError(error.code, f"{of}: {error.message}")
     return NightlySummary(status=status_of(code), error=error, seconds=seconds, results=results)
+
+
+def _warn_of_surprises(configuration: Configuration, output: Output) -> None:
+    """Say what would otherwise be noticed when it is too late: an archive that isn't there, a message that can't be
+    sent.
+    """
+    archive = configuration.archive
+    if not is_address(configuration.settings.archive) and not is_archive(archive):
+        begins = f"found no archive at {readable(archive)}, so a new one begins"
+        output.warn(f"{begins}; if there should be one, is its disk mounted?")
+    for check in check_nights(configuration):
+        if not check.ok and check.check.startswith("notify."):
+            output.warn(f"nobody could be told of a failure: {check.detail}")

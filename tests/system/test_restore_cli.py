@@ -80,7 +80,7 @@ async def test_lost_files_are_put_back_once_whatever_the_tracker(tmp_path, sourc
     assert (await run("backup", config)).code == 0
     assert not any((await run("--json", "diff", config, "1")).document["counts"].values())
     again = await run("restore", config)
-    assert (again.code, "nothing is lost" in again.err) == (0, True)
+    assert (again.code, "found nothing gone" in again.err) == (0, True)
     restored = list(source.state.uploads)
     source.state.delete(restored[0])
     assert (await run("backup", config)).code == 0

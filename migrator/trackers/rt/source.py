@@ -23,7 +23,7 @@ NO_TOTAL = (
     "$UseSQLForACLChecks on, or give this account the global right ShowTicket"
 )
 NO_SUPERUSER = (
-    "this account is not a superuser, so RT doesn't say how many files a ticket has; files of comments that the account "
+    "this account is not a superuser, so RT doesn't say how many files a ticket has; files of comments that it "
     "may not see are left out of its lists, so they are not backed up"
 )
 _TICKET_FIELDS = {"fields": "Subject,Status,Created,LastUpdated,Creator,Queue", "fields[Queue]": "Name"}
