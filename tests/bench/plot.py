@@ -1,4 +1,7 @@
-"""Draws `speed.svg`, the picture in the README, from results.md: `python -m tests.bench.plot`."""
+"""Draws `speed.svg`, the picture in the README, from results.md: `python -m tests.bench.plot`.
+
+It wants the dependency group `plot`, best in an environment of its own.
+"""
 
 from __future__ import annotations
 

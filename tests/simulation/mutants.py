@@ -239,7 +239,7 @@ NIGHT_MUTANTS: dict[str, Mutant] = {
     "a restore sends without a look": lambda: patch.object(Finder, "find", _looked_for_by_loads_alone),
     "a file that was put back is another one": lambda: patch.object(Lineage, "read", _unlinked),
     "what is in doubt is looked for as it is now": lambda: patch.object(
-        uploads, "_SENT_IF_IN_DOUBT", uploads._SOURCE_BLOB
+        uploads, "SENT_IF_IN_DOUBT", uploads._SOURCE_BLOB
     ),
 }
 """Defects that the nights have to find."""
