@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from migrator.errors import ArchiveDamagedError, StorageError
+from migrator.errors import ArchiveDamagedError
 from migrator.model import Blob
 from migrator.store.folder import FolderBlobs
 from migrator.store.layout import blob_name
@@ -53,10 +53,6 @@ class Archive:
         """Make what must exist, and delete what an earlier run left unfinished."""
         self.store.prepare()
 
-    def path_of(self, sha256: str) -> Path:
-        """Where a blob is, or would be, if blobs lie in the folder."""
-        return FolderBlobs(self.root).path_of(sha256)
-
     @property
     def space(self) -> FreeSpace:
         """The room for what is to come."""
@@ -67,7 +63,7 @@ class Archive:
 
         What can't be deleted now, the next run deletes.
         """
-        with suppress(OSError, StorageError):
+        with suppress(OSError):
             self.store.empty_incoming()
 
     def receiving(self) -> Receiving:

@@ -89,7 +89,7 @@ class BlobStore(Protocol):
 
     @abstractmethod
     def empty_incoming(self) -> None:
-        """Delete what is being received and nobody will finish. `OSError` or `StorageError` if that can't be done."""
+        """Delete what nobody will finish, if that takes no time; else `prepare` does it later. May raise `OSError`."""
 
     encrypted: bool
     """Whether the content of a blob can be read only with a private key."""

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import aiohttp
 
 URL = os.environ.get("MIGRATOR_REDMINE_URL", "").rstrip("/")
-KEY = os.environ.get("MIGRATOR_REDMINE_KEY", "")
+KEY = os.environ.get("MIGRATOR_REDMINE_API_KEY", "")
 USER = os.environ.get("MIGRATOR_REDMINE_USER", "")
 PASSWORD = os.environ.get("MIGRATOR_REDMINE_PASSWORD", "")
 """User and password of an administrator, for what the API can't do, such as making a custom field."""

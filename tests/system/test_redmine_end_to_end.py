@@ -1,7 +1,7 @@
 """The whole way with a real Redmine at both ends: backup, verify, load, killed and run again, byte for byte.
 
 The programs run as a user runs them, as processes of their own; source and result are read through Redmine's own API.
-Run it with `.ci/with-redmine`, or set MIGRATOR_REDMINE_URL and MIGRATOR_REDMINE_KEY.
+Run it with `.ci/with-tracker redmine`, or set MIGRATOR_REDMINE_URL and MIGRATOR_REDMINE_API_KEY.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from tests.support.real_redmine import (
 
 pytestmark = [
     pytest.mark.redmine,
-    pytest.mark.skipif(not (URL and KEY), reason="MIGRATOR_REDMINE_URL and MIGRATOR_REDMINE_KEY are not set"),
+    pytest.mark.skipif(not (URL and KEY), reason="MIGRATOR_REDMINE_URL and MIGRATOR_REDMINE_API_KEY are not set"),
     pytest.mark.timeout(400),
 ]
 

@@ -1,6 +1,6 @@
 """Redmine keeps the port: against a strict stand-in always, against the real one where there is one.
 
-The real one: MIGRATOR_REDMINE_URL and MIGRATOR_REDMINE_KEY, then `pytest -m redmine`.
+The real one: MIGRATOR_REDMINE_URL and MIGRATOR_REDMINE_API_KEY, then `pytest -m redmine`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import os
 import secrets
 from typing import Any
 
@@ -36,14 +35,16 @@ from migrator.trackers import adapter
 from migrator.trackers.redmine import ADAPTER, Options, RedmineSource, RedmineTarget
 from migrator.wire.client import HttpClient
 from tests.support.opened import closed_later
+from tests.support.real_redmine import KEY as REAL_KEY
+from tests.support.real_redmine import URL as REAL_URL
 from tests.trackers.fake_redmine import KEY, LOGIN, PASSWORD, FakeRedmine, page
 from tests.trackers.fake_redmine_beside import Space
 
-REAL_URL = os.environ.get("MIGRATOR_REDMINE_URL", "")
-REAL_KEY = os.environ.get("MIGRATOR_REDMINE_KEY", "")
 real = [
     pytest.mark.redmine,
-    pytest.mark.skipif(not (REAL_URL and REAL_KEY), reason="MIGRATOR_REDMINE_URL and MIGRATOR_REDMINE_KEY are not set"),
+    pytest.mark.skipif(
+        not (REAL_URL and REAL_KEY), reason="MIGRATOR_REDMINE_URL and MIGRATOR_REDMINE_API_KEY are not set"
+    ),
 ]
 
 
@@ -199,7 +200,7 @@ class Admin:
         self.project = f"contract-{secrets.token_hex(6)}"
 
     async def call(self, method: str, path: str, **options: Any) -> Any:
-        async with self.session.request(method, f"{REAL_URL.rstrip('/')}/{path}", **options) as answer:
+        async with self.session.request(method, f"{REAL_URL}/{path}", **options) as answer:
             assert answer.status < 300, f"{method} {path}: {answer.status}"
             return await answer.json() if answer.status != 204 and answer.content_length else None
 
@@ -227,7 +228,7 @@ class Admin:
         answer = await self.call("GET", f"issues/{ref.id}.json?include=attachments")
         found = []
         for file in answer["issue"]["attachments"]:
-            async with self.session.get(f"{REAL_URL.rstrip('/')}/attachments/download/{file['id']}") as response:
+            async with self.session.get(f"{REAL_URL}/attachments/download/{file['id']}") as response:
                 content = await response.read()
             found.append((file["filename"], len(content), hashlib.sha256(content).hexdigest(), file["description"]))
         return found

@@ -192,7 +192,7 @@ async def test_a_large_file_is_sent_whole_and_its_head_alone_if_asked(served):
 
 async def test_a_damaged_or_missing_file_is_said_to_be_so(served, caplog):
     def blob(name: str) -> Path:
-        return Archive(served.root).path_of(hashlib.sha256(served.tracker.content[served.ids[name]]).hexdigest())
+        return Archive(served.root).store.path_of(hashlib.sha256(served.tracker.content[served.ids[name]]).hexdigest())
 
     blob("picture").unlink()
     for name, size in (("odd", None), ("large", LARGE)):

@@ -85,7 +85,7 @@ async def test_every_file_of_a_batch_is_reported_once_and_is_a_blob(tmp_path):
         }
         assert len(results) == len(bodies)
         for result in results:
-            assert made.archive.path_of(result.blob.sha256).read_bytes() == bodies[result.attachment_id]
+            assert made.archive.store.path_of(result.blob.sha256).read_bytes() == bodies[result.attachment_id]
     assert leftovers(tmp_path) == []
 
 
@@ -120,7 +120,7 @@ async def test_large_files_are_written_while_they_arrive(tmp_path):
         assert {result.attachment_id: result.blob for result in results} == {
             id_: blob_of(body) for id_, body in bodies.items()
         }
-        assert made.archive.path_of(blob_of(b"a" * LARGE).sha256).read_bytes() == b"a" * LARGE
+        assert made.archive.store.path_of(blob_of(b"a" * LARGE).sha256).read_bytes() == b"a" * LARGE
     assert leftovers(tmp_path) == []
 
 
@@ -172,7 +172,7 @@ async def test_equal_contents_are_written_once_and_none_that_is_there(tmp_path):
 async def test_a_blob_that_is_not_trusted_is_written_again(tmp_path):
     blob = blob_of(b"right")
     async with downloader(tmp_path, Files({"1": b"right"})) as made:
-        path = made.archive.path_of(blob.sha256)
+        path = made.archive.store.path_of(blob.sha256)
         path.write_bytes(b"wrong")
         made.archive.untrusted.add(blob.sha256)
         await made.fetch(batch({"1": b""}), lambda _: None)

@@ -60,11 +60,11 @@ class ObjectBlobs(BlobStore):
         found = self.bucket.read(README)
         if found is None or found[0] != self.encoding.readme.encode():
             self.bucket.put(README, self.encoding.readme.encode())
-        self.empty_incoming()
+        self.bucket.remove([path for path, _ in self.bucket.objects(INCOMING)])
 
     @override
     def empty_incoming(self) -> None:
-        self.bucket.remove([path for path, _ in self.bucket.objects(INCOMING)])
+        """A store may hang, and another run may have taken over: this is for the next run."""
 
     def require_free(self) -> None:
         """`ConfigError` if there are objects of others: nothing of theirs may be overwritten or swept."""
