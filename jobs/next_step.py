@@ -67,6 +67,8 @@ def _after_rehearsal(summary: Summary) -> str:
 
 def _after_trouble(summary: Summary, place: str) -> str:
     if isinstance(summary, BackupSummary) and summary.failures:
+        if not any(failure.owner.kind for failure in summary.failures):
+            return ""  # a listing, or a filter that matches nothing: its reason says what to do
         return f"run the same command again; to accept what can't be fixed: migrator accept {place} --list"
     if isinstance(summary, RollbackSummary) and summary.deletions.impossible == summary.deletions.planned:
         return ""

@@ -1,0 +1,54 @@
+"""What a command says to run next is of use: not again what can't be mended so, and no rehearsal of a rehearsal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from migrator.jobs.next_step import next_step
+from migrator.model import EntityRef, RunStatus
+from migrator.pipeline.summary import (
+    BackupSummary,
+    DeletionCounts,
+    DryRunCounts,
+    Failure,
+    RestoreCounts,
+    RestoreSummary,
+    RollbackSummary,
+)
+
+CONFIG = Path("to be.toml")
+FILES = {"listed": 2, "stored": 1, "unchanged": 0, "skipped": 0, "gone": 0, "failed": 1}
+BACKUP = BackupSummary(status=RunStatus.INCOMPLETE, entities=1, attachments=FILES, changes={}, bytes=1, warnings=())
+OF_FILE = Failure(EntityRef("Bug", "1"), "7", "a.png", "status 500")
+OF_LISTING = Failure(EntityRef("", ""), None, "listing of Bugs", "status 500")
+
+
+def rollback(planned: int, impossible: int) -> RollbackSummary:
+    counts = DeletionCounts(planned, 0, 0, 0, impossible, planned - impossible)
+    return RollbackSummary(status=RunStatus.INCOMPLETE, deletions=counts)
+
+
+def restore(planned: int, status: RunStatus = RunStatus.COMPLETE) -> RestoreSummary:
+    uploads = RestoreCounts(planned=planned, uploaded=0, already_there=0, skipped=0, failed=0)
+    return RestoreSummary(status=status, uploads=uploads, dry_run=DryRunCounts(planned, 0, 0, 0, 0), bytes=0)
+
+
+@pytest.mark.parametrize(
+    ("summary", "expected"),
+    [
+        (replace(BACKUP, failures=(OF_FILE,)), "to accept what can't be fixed: migrator accept 'to be.toml' --list"),
+        (replace(BACKUP, failures=(OF_LISTING, OF_FILE)), "migrator accept 'to be.toml' --list"),
+        (replace(BACKUP, failures=(OF_LISTING,)), None),
+        (rollback(3, 3), None),
+        (rollback(3, 2), "run the same command again; it tries again what failed"),
+        (restore(0), None),
+        (restore(2), "the same command without --dry-run"),
+        (restore(2, RunStatus.INCOMPLETE), "correct what would fail, then run this again"),
+    ],
+)
+def test_the_next_step_is_of_use(summary, expected):
+    said = next_step(summary, CONFIG)
+    assert said == "" if expected is None else expected in said
