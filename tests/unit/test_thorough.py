@@ -16,6 +16,7 @@ from migrator.layers.forwarding import SourceWrapper, TargetWrapper
 from migrator.model import Attachment, Draft, Entity, EntityRef, Page, RunStatus
 from migrator.pipeline.summary import Check, CheckedSide, CheckSummary
 from migrator.pipeline.thorough import LEFTOVER, probe_source, probe_target, report_of
+from migrator.pipeline.thorough.source import missing_like
 from migrator.ports import Body, BodyFacts, Sink, Source
 from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
 
@@ -301,3 +302,19 @@ async def test_the_report_for_the_developers_has_no_name_id_or_content(tracker):
     assert "Ann" not in report
     assert "Story 0" not in report
     assert json.loads(report)["source"]["checks"][3]["facts"]["failed"] == 12
+
+
+@pytest.mark.parametrize(
+    ("id_", "locator", "expected"),
+    [
+        ("17", "", ("999999999", "")),
+        ("17", "files/17/17", ("999999999", "files/17/999999999")),
+        ("issue1/file7", "7", ("issue1/file999999999", "999999999")),
+        ("1/a.txt", "", ("999999999/a.txt", "")),
+        ("17", "files/x", None),
+        ("no-number", "", None),
+    ],
+)
+def test_a_file_that_is_not_there_is_made_up(id_, locator, expected):
+    missing = missing_like(Attachment(id_, STORY, "a.txt", locator=locator))
+    assert (missing and (missing.id, missing.locator)) == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ MAX_FILE_BYTES = 10 * 1024 * 1024
 """How many files are downloaded, and the largest of them."""
 NO_ID = "999999999"
 """An id that no entity and no file should have."""
+_LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -181,7 +183,8 @@ class _SourceProbes:
     async def _missing_entity(self) -> Finding:
         entity = next(iter(self._walk.asked.values()), None)
         if entity is None:
-            return Finding("files come with the listings here, so no entity is asked for its own", facts={})
+            why = "files come with the listings here" if self._walk.files else "no entity was listed"
+            return Finding(f"{why}, so none is asked for its own", facts={})
         ref = EntityRef(entity.ref.kind, NO_ID)
         try:
             files = await self._source.attachments_of(replace(entity, ref=ref, raw=None))
@@ -194,10 +197,9 @@ class _SourceProbes:
         return Finding(f"is answered with {len(files)} files", means, odd=True, facts={"answer": "files"})
 
     async def _missing_file(self) -> Finding:
-        file = next((self._walk.files[file] for file in self._hashes), None)
-        if file is None or (file.locator and file.id not in file.locator):
+        missing = next(filter(None, map(missing_like, map(self._walk.files.__getitem__, self._hashes))), None)
+        if missing is None:
             return Finding("not tried: the address of such a file can't be made up", facts={"tried": False})
-        missing = replace(file, id=NO_ID, locator=file.locator.replace(file.id, NO_ID))
         sink = HashSink()
         try:
             await self._source.download(missing, sink)
@@ -245,6 +247,18 @@ async def _walked(source: Source, *, files: bool, max_pages: int = MAX_PAGES) ->
                 break
         walk.whole &= cursor is None
     return walk
+
+
+def missing_like(file: Attachment) -> Attachment | None:
+    """A file that is not there: the last number in its id, and in its locator, is NO_ID. None if there is none."""
+    if (parts := _LAST_NUMBER.fullmatch(file.id)) is None:
+        return None
+    before, number, after = parts.groups()
+    missing = replace(file, id=f"{before}{NO_ID}{after}")
+    if not file.locator:
+        return missing
+    head, found, tail = file.locator.rpartition(number)
+    return replace(missing, locator=f"{head}{NO_ID}{tail}") if found else None
 
 
 def sample_of(files: Iterable[Attachment]) -> Sequence[Attachment]:
