@@ -206,7 +206,7 @@ async def test_a_sound_target_passes_and_keeps_nothing_of_it(tracker):
     checks = await target_checks(tracker)
     assert {name: state(check) for name, check in checks.items()} == dict.fromkeys(checks, "ok")
     assert tracker.of(STORY) == before
-    assert tracker.uploads == 24
+    assert tracker.uploads == 25
 
 
 class Drops(TargetWrapper):
@@ -280,8 +280,14 @@ async def test_the_largest_file_is_found_out(tracker):
     limited = MemoryTracker(max_attachment_bytes=5 * 1024 * 1024)
     limited.add("Story", "1")
     found = (await target_checks(limited))["largest file"]
-    assert "4 MiB is accepted, twice as much is not: too large" in found.detail
+    assert "4 MiB is accepted, 8 MiB is not: too large" in found.detail
     assert found.facts == {"accepted_bytes": 4 * 1024 * 1024, "limit_found": True}
+
+
+async def test_a_large_file_that_is_cut_is_not_accepted(tracker):
+    tracker.alters_content = lambda content: content[: 3 * 1024 * 1024]
+    found = (await target_checks(tracker))["largest file"]
+    assert "2 MiB is accepted, 4 MiB is not: it came back with 3145728 bytes" in found.detail
 
 
 async def test_what_cannot_be_deleted_is_named(tracker):
@@ -289,7 +295,7 @@ async def test_what_cannot_be_deleted_is_named(tracker):
     stubborn.add("Story", "1")
     found = (await target_checks(stubborn))["deleting"]
     assert state(found) == "warn"
-    assert f"24 files are left on Story 1, named '{LEFTOVER}-" in found.detail
+    assert f"25 files are left on Story 1, named '{LEFTOVER}-" in found.detail
     assert all(file.name.startswith(LEFTOVER) for file in stubborn.of(STORY))
 
 
@@ -308,7 +314,7 @@ async def test_the_report_for_the_developers_has_no_name_id_or_content(tracker):
     ("id_", "locator", "expected"),
     [
         ("17", "", ("999999999", "")),
-        ("17", "files/17/17", ("999999999", "files/17/999999999")),
+        ("17", "files/17/170\nold/17", ("999999999", "files/999999999/170\nold/999999999")),
         ("issue1/file7", "7", ("issue1/file999999999", "999999999")),
         ("1/a.txt", "", ("999999999/a.txt", "")),
         ("17", "files/x", None),

@@ -250,15 +250,15 @@ async def _walked(source: Source, *, files: bool, max_pages: int = MAX_PAGES) ->
 
 
 def missing_like(file: Attachment) -> Attachment | None:
-    """A file that is not there: the last number in its id, and in its locator, is NO_ID. None if there is none."""
+    """A file that is not there: the last number in its id is NO_ID, and wherever its locator has that number. None if
+    there is none.
+    """
     if (parts := _LAST_NUMBER.fullmatch(file.id)) is None:
         return None
     before, number, after = parts.groups()
     missing = replace(file, id=f"{before}{NO_ID}{after}")
-    if not file.locator:
-        return missing
-    head, found, tail = file.locator.rpartition(number)
-    return replace(missing, locator=f"{head}{NO_ID}{tail}") if found else None
+    locator, found = re.subn(rf"(?<!\d){number}(?!\d)", NO_ID, file.locator)
+    return replace(missing, locator=locator) if found or not file.locator else None
 
 
 def sample_of(files: Iterable[Attachment]) -> Sequence[Attachment]:

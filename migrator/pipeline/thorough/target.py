@@ -6,6 +6,7 @@ deleted.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -18,49 +19,15 @@ from migrator.model import Attachment, Draft, EntityRef
 from migrator.pipeline.reading import HashSink, same_text
 from migrator.pipeline.summary import Check
 from migrator.pipeline.thorough.probing import MINUTES, Fact, Finding, Note, Probe, tried
+from migrator.pipeline.thorough.samples import MIB, SAMPLES, Sample
 from migrator.ports import Body, Target
 
 LEFTOVER = "migrator-check"
 """The beginning of the name of each file that is sent."""
-PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452") + b"not more than a beginning"
-KIB, MIB = 1024, 1024 * 1024
+KIB = 1024
 MAX_PROBED_BYTES = 32 * MIB
 """The largest file that is sent to find the target's limit."""
 NONE_THERE = "not tried: no file arrived"
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A file to be sent. `what` says in a word or two what is odd about it."""
-
-    what: str
-    name: str
-    content: bytes
-    media_type: str = "application/octet-stream"
-
-
-TEXT = b"one line\nanother line\n"
-SAMPLES = (
-    Sample("plain", "plain.txt", TEXT, "text/plain"),
-    Sample("no text", "picture.png", PNG, "image/png"),
-    Sample("accents", "\u00fcbersicht \u0141\u00f3d\u017a.txt", TEXT, "text/plain"),
-    Sample("combining accents", "decomposed e\u0301.txt", TEXT, "text/plain"),
-    Sample("Hebrew and Chinese", "\u05e9\u05dc\u05d5\u05dd \u6f22\u5b57.txt", TEXT, "text/plain"),
-    Sample("emoji", "smile \U0001f600.txt", TEXT, "text/plain"),
-    Sample("quotes", 'it\'s "quoted"; really.txt', TEXT, "text/plain"),
-    Sample("slashes", "a/b\\c.txt", TEXT, "text/plain"),
-    Sample("percent and plus", "100%25 a+b & c#d?.txt", TEXT, "text/plain"),
-    Sample("two blanks", "two  blanks .txt", TEXT, "text/plain"),
-    Sample("no extension", "no-extension", TEXT, "text/plain"),
-    Sample("200 characters", f"{'long ' * 39}x.txt", TEXT, "text/plain"),
-    Sample("empty", "empty.bin", b""),
-    Sample("HTML", "page.html", b"<html><script>onload = 1</script></html>", "text/html"),
-    Sample("Latin-1", "latin1.txt", "Gr\u00fc\u00dfe\r\n".encode("latin-1"), "text/plain"),
-    Sample("program", "program.exe", b"MZ" + bytes(range(256))),
-    Sample("1 MiB of noise", "noise.bin", random.Random(1).randbytes(MIB)),  # noqa: S311 - no secret
-    Sample("same name, first", "same.txt", b"first\n", "text/plain"),
-    Sample("same name, second", "same.txt", b"second\n", "text/plain"),
-)
 
 
 class _Bytes(Body):
@@ -251,25 +218,34 @@ class _TargetProbes:
         return Finding(f"{there} of {len(pair)} are there", means, fails=True, facts={"kept": there})
 
     async def _largest(self) -> Finding:
-        """Double the size until the target refuses."""
-        noise = [sent for sent in self._sent if len(sent.sample.content) == MIB]
-        if not any(sent.arrived for sent in noise):
-            reason = next((sent.reason for sent in noise), "") or "it was not found afterwards"
-            return Finding(f"1 MiB is not accepted: {reason}", odd=True, facts={"accepted_bytes": 0})
-        accepted, size, reason = MIB, 2 * MIB, ""
+        """Double the size until the target refuses, or another file comes back."""
+        accepted, size, reason = 0, MIB, ""
         while size <= MAX_PROBED_BYTES and not reason:
-            sent = await self._send(Sample(f"{size // MIB} MiB", f"large {size // MIB}.bin", bytes(size)))
-            self._sent.append(sent)
-            reason = sent.reason
-            accepted = accepted if reason else size
-            size *= 2
+            if not (reason := await self._reason_against(bytes(size), f"large {size // MIB}.bin")):
+                accepted, size = size, 2 * size
         facts: dict[str, Fact] = {"accepted_bytes": accepted, "limit_found": bool(reason)}
         if reason:
             means = "a load names larger files as failed; can the tracker's administrator raise the limit?"
-            return Finding(
-                f"{accepted // MIB} MiB is accepted, twice as much is not: {reason}", means, odd=True, facts=facts
-            )
+            detail = f"{accepted // MIB} MiB is accepted, {size // MIB} MiB is not: {reason}"
+            return Finding(detail, means, odd=True, facts=facts)
         return Finding(f"{accepted // MIB} MiB is accepted; more was not tried", facts=facts)
+
+    async def _reason_against(self, content: bytes, name: str) -> str:
+        """Why a file of zeros can't be sent, or doesn't come back as it was; empty if it does."""
+        sent = await self._send(Sample("", name, content))
+        self._sent.append(sent)
+        if sent.reason:
+            return sent.reason
+        files = {file.id: file for file in await self._target.find_attachments(self._to)}
+        new = [file for id_, file in files.items() if id_ not in self._before and id_ not in self._listed]
+        self._listed = files
+        sink, wanted = HashSink(), hashlib.sha256(content).digest()
+        for file in new:
+            sink.rewind()
+            await self._target.read_back(file, sink)
+            if sink.sha256.digest() == wanted:
+                return ""
+        return f"it came back with {sink.size} bytes" if new else "it was not found afterwards"
 
     async def clean_up(self) -> Finding:
         """Delete what was sent: all that is new on the entity and has our mark in its name, or came in an answer."""
