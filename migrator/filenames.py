@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
+from itertools import count
 from pathlib import Path
 
 MAX_PATH_CHARACTERS = 230
@@ -116,20 +117,28 @@ def split_extension(name: str) -> tuple[str, str]:
     return stem, dot + ext
 
 
+def names_at_target(
+    original: str, legal_name: Callable[[str], str], limit: int, encoding: str = "utf-8"
+) -> Iterator[str]:
+    """The names under which a file may be sent, the best first; `legal_name` as in `Target`.
+
+    If the original is legal it is the only one, whether or not it is taken; otherwise they never end.
+    """
+    # `legal_name` once more: the shortened name may end in something that no name may end in.
+    name = legal_name(shorten(legal_name(original) or "unnamed", limit, encoding)) or "unnamed"
+    yield name
+    if name != original:
+        stem, ext = split_extension(name)
+        for number in count(2):
+            yield legal_name(_with_ending(stem, f" ({number}){ext}", limit, encoding))
+
+
 def name_at_target(
     original: str, legal_name: Callable[[str], str], limit: int, taken: Container[str], encoding: str = "utf-8"
 ) -> str:
-    """The name under which to send a file; `taken` are the names in use on the entity, `legal_name` as in `Target`."""
-    # `legal_name` once more: the shortened name may end in something that no name may end in.
-    name = legal_name(shorten(legal_name(original) or "unnamed", limit, encoding)) or "unnamed"
-    if name == original:
-        return name
-    stem, ext = split_extension(name)
-    number = 2
-    while name in taken:
-        name = legal_name(_with_ending(stem, f" ({number}){ext}", limit, encoding))
-        number += 1
-    return name
+    """The name under which to send a file; `taken` are the names in use on the entity."""
+    names = names_at_target(original, legal_name, limit, encoding)
+    return next((name for name in names if name not in taken), original)
 
 
 def _with_ending(text: str, ending: str, limit: int, encoding: str) -> str:

@@ -81,6 +81,21 @@ async def test_an_archive_made_anew_uploads_nothing_twice_either(backed_up, tmp_
     assert summary["uploads"]["already_there"] == before
 
 
+async def test_nor_does_it_upload_files_twice_whose_names_were_made_legal(tmp_path):
+    source = MemoryTracker()
+    owner = source.add("Story")
+    files = [("a/b.txt", b"one"), ("a_b.txt", b"two"), ("a/b.txt", b"six"), ("a/b.txt", b"six"), ("a:b/c.txt", b"one")]
+    for name, content in files:
+        source.attach(owner, name, content)
+    target, mapping = twin_of(source)
+    for number in range(3):
+        await run_backup(source, tmp_path / f"{number}")
+        summary = await run_load(target, tmp_path / f"{number}", mapping)
+        assert summary["status"] == "complete"
+        assert summary["uploads"]["already_there"] == (len(files) if number else 0)
+        assert target.uploads == len(files)
+
+
 async def test_nothing_is_sent_where_a_similar_file_there_cannot_be_read_back(backed_up):
     root, source, target, mapping = backed_up
     of, (to,) = next((of, targets) for of, targets in mapping.items() if source.of(of)[-1].size)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from itertools import takewhile
 
-from migrator.filenames import name_at_target
+from migrator.filenames import name_at_target, names_at_target
 from migrator.model import Attachment, Draft, Upload
 from migrator.pipeline.load.settings import LoadSettings
 from migrator.ports import Target
@@ -32,6 +33,18 @@ class Drafts:
             attachment.created_at,
             attachment.created_by,
         )
+
+    def names_of(self, upload: Upload, names: Container[str]) -> list[str]:
+        """The names that this file may have got when it was sent, perhaps by a load from another archive: the one that
+        would be sent if it were the first, and those that were added a number because such a name was in use.
+        """
+        if upload.sent_name:
+            return [upload.sent_name]
+        can = self._target.capabilities
+        possible = names_at_target(
+            upload.attachment.name, self._target.legal_name, can.max_name_bytes, can.name_encoding
+        )
+        return list(takewhile(names.__contains__, possible))
 
     def _description(self, attachment: Attachment) -> str:
         """The original description, with a line for author and date if the target can't keep those.

@@ -14,6 +14,7 @@ from dataclasses import replace
 from migrator import errors
 from migrator.model import Attachment, Draft, Upload
 from migrator.pipeline.load.arrivals import Recognised, is_passing, recognise
+from migrator.pipeline.load.drafts import Drafts
 from migrator.pipeline.load.evidence import LATE, PROMPT, Evidence
 from migrator.pipeline.load.outcomes import Outcomes
 from migrator.pipeline.load.settings import LoadSettings
@@ -34,8 +35,8 @@ class Finder:
     `side` is what messages call the tracker.
     """
 
-    def __init__(self, view: TargetView, settings: LoadSettings, outcomes: Outcomes, run: int) -> None:
-        self._view, self._settings, self._outcomes, self._run = view, settings, outcomes, run
+    def __init__(self, view: TargetView, drafts: Drafts, settings: LoadSettings, outcomes: Outcomes, run: int) -> None:
+        self._view, self._drafts, self._settings, self._outcomes, self._run = view, drafts, settings, outcomes, run
         self.side = settings.side
         self.setting = f"lists of {settings.identity}"
         self.evidence = self._evidence_of("")
@@ -80,7 +81,8 @@ class Finder:
 
     async def _match(self, upload: Upload, draft: Draft, state: TargetState) -> Attachment | None:
         """The same file, if it was there before and no upload accounts for it. `RejectedError` if that is uncertain."""
-        for remote in similar_files(draft, state.free):
+        names = [draft.name, *self._drafts.names_of(upload, state.names)]
+        for remote in similar_files(names, draft.size, state.free):
             contents = await state.reader.contents_of(remote)
             if contents.sha256 == upload.blob.sha256:
                 return remote

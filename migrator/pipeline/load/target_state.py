@@ -98,9 +98,11 @@ class TargetView:
         return TargetState(to, {remote.id: remote for remote in listed}, free, names, accounted, self.reader())
 
 
-def similar_files(draft: Draft, files: Iterable[Attachment]) -> list[Attachment]:
+def similar_files(names: Iterable[str], size: int, files: Iterable[Attachment]) -> list[Attachment]:
     """The files that may be this one, by name and size."""
-    return [remote for remote in files if same_name(remote.name, draft.name) and remote.size in {None, draft.size}]
+    names = list(names)
+    fit = (remote for remote in files if remote.size in {None, size})
+    return [remote for remote in fit if any(same_name(remote.name, name) for name in names)]
 
 
 def is_in_doubt(upload: Upload) -> bool:
