@@ -27,4 +27,5 @@ def command(output: Output, /, *, configs: tuple[Path, ...], parallel: int) -> N
     from migrator.jobs.nightly import run_nights
     from migrator.jobs.runtime import run_job
 
+    output.given = str(configs[0]) if len(configs) == 1 else None
     return run_job(lambda stop: run_nights([*configs], parallel, output, stop))

@@ -139,5 +139,5 @@ def _blob_of(file: FoundFile) -> Blob:
 
 
 def _damaged(blob: Blob, problem: str) -> ArchiveDamagedError:
-    hint = "`migrator verify` says more, and the next backup fetches it again where the source still has it"
+    hint = "`migrator verify ARCHIVE` says more, and the next backup fetches it again where the source still has it"
     return ArchiveDamagedError(f"{blob_name(blob.sha256)}: {problem}; {hint}")
