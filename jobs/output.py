@@ -106,10 +106,10 @@ class Output:
             tell(printable(self.prefix + text, LINES), "error")
 
     def result(self, summary: Summary) -> None:
-        """Write the result of a command."""
+        """Write the result of a command; not of a quiet night in which all was well."""
         if self.as_json:
             say(_document(summary.as_json()) + "\n")
-        else:
+        elif not (self.quiet and summary.silent_if_quiet):
             from migrator.jobs.text import summary_text
 
             say(pasteable(summary_text(summary), self.given))
