@@ -16,6 +16,7 @@ from migrator.pipeline.summary import (
     BackupSummary,
     CheckSummary,
     DemoSummary,
+    FindSummary,
     InitSummary,
     LoadSummary,
     MapSummary,
@@ -91,6 +92,9 @@ def _after_success(summary: Summary, place: str, given: str) -> str:
             return f"migrator report {place} --out report.html"
         case RebuildSummary():
             return f"migrator verify {place}"
+        case FindSummary() if held := [file for file in summary.files if file.sha256]:
+            at = f" --at {shlex.quote(summary.at)}" if summary.at else ""
+            return f"migrator get {place} {held[0].words}{at} -o ."
     return ""
 
 

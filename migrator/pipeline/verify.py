@@ -58,7 +58,7 @@ POSITION_KEY = "verify_at"
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """How many blobs to check: a share (0 to 1; 1 is all, as None is), or as many as `seconds` allow, None: no limit."""
+    """How many blobs to check: a share (0 to 1; 1 is all, as None is), or as many as `seconds` allow."""
 
     share: float | None = None
     seconds: float | None = None
