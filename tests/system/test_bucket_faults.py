@@ -10,7 +10,7 @@ import pytest
 
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.world.model import World
-from tests.support.buckets import in_bucket, proxy_to, s3_server
+from tests.support.buckets import in_bucket, now_and_then, proxy_to, s3_server
 from tests.support.fetch_workers import configured
 from tests.support.program import catalog, ended, kill, run, start, until
 
@@ -39,18 +39,6 @@ async def undisturbed(tmp_path, sandbox):
     blobs = {path.name: path.read_bytes() for path in (root / "blobs").glob("*/*")}
     sandbox.downloads.clear()
     return blobs, catalog(root, ROWS)
-
-
-def now_and_then(*faults: str, share: float = 0.15, only: str = "", seed: int = 1):
-    """One of these faults for a share of the requests whose path has `only` in it."""
-    chance = random.Random(seed)
-
-    def fault(_proxy, request) -> str:
-        if only in request.path and chance.random() < share:
-            return chance.choice(faults)
-        return ""
-
-    return fault
 
 
 @pytest.mark.parametrize("faults", [("cut",), ("slow",), ("lose",), ("cut", "slow", "lose")], ids="-".join)
