@@ -117,7 +117,8 @@ def in_bucket(
 
 Fault = Callable[["Proxy", web.Request], str]
 """What happens to a request: "" nothing; "cut" before it is passed on; "lose" its answer; "slow" 503
-SlowDown; "refuse" 403; "hang" no answer at all; "late" a second later."""
+SlowDown; "refuse" 403; "hang" no answer at all; "late" a second later; "unknown" 404
+NoSuchUpload."""
 
 
 @dataclass
@@ -140,6 +141,8 @@ class Proxy:
         if fault == "slow":
             code = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
             return web.Response(status=503, text=code, content_type="application/xml")
+        if fault == "unknown":
+            return web.Response(status=404, text="<Error><Code>NoSuchUpload</Code></Error>")
         if fault == "refuse":
             return web.Response(status=403, text="<Error><Code>AccessDenied</Code></Error>")
         if fault == "hang":

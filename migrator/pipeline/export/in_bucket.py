@@ -35,7 +35,7 @@ PIECE_BYTES = 1024 * 1024
 WAITING_PIECES = 4
 """Pieces of a ZIP file that may wait to be sent."""
 REMOVED_AT_ONCE = 1000
-_UNFINISHED = b"An export to here is under way, or was killed. The next one deletes all that is here and begins again.\n"
+_UNFINISHED = b"An export to here is under way, or was killed. The next one deletes all that is here first.\n"
 
 
 @dataclass(frozen=True, slots=True)
