@@ -54,14 +54,14 @@ def _not_connected(error: Exception, subject: str) -> errors.MigratorError | Non
         why = f"{subject}: no connection to {error.host}:{error.port} ({why_not_connected(cause)})"
         return errors.ConnectError(why, remedy=remedy_of(cause))
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        why = f"{subject}: no connection (nobody answered in time)"
+        why = f"{subject}: no connection (no answer in time)"
         return errors.ConnectError(why, remedy=remedy_of(TimeoutError()))
     if isinstance(error, aiohttp.ClientHttpProxyError):
         if error.status == 407:
             return proxy_refusal(subject)
-        return errors.ConnectError(f"{subject}: the proxy makes no connection (status {error.status})")
+        return errors.ConnectError(f"{subject}: the proxy couldn't connect (status {error.status})")
     if _wants_certificate(error):
-        reason = "the tracker refused our certificate, or wants one; see `tls.client_cert`"
+        reason = "the tracker refused the client certificate, or requires one; see `tls.client_cert`"
         return errors.ConnectError(f"{subject}: {reason}")
     return None
 
