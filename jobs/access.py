@@ -16,14 +16,14 @@ OPEN_FILES_PER_TRANSFER = 3
 """A file, an API connection, and a download connection."""
 
 UNVERIFIED = (
-    "{where}.tls.verify = false: NOBODY KNOWS WHO ANSWERS at {url}. Anyone in between can read the credentials "
+    "{where}.tls.verify = false: the server at {url} is NOT VERIFIED. Anyone in between can read the credentials "
     "and change every file; name the tracker's certificate in {where}.tls.ca_file instead"
 )
 """The warning in each run if the certificate is not verified."""
 
 OUTDATED = (
-    '{where}.tls.minimum = "{minimum}": what goes to and comes from {url} may be read and changed on its way, as '
-    "TLS {minimum} is broken; let the server, or a proxy before it, speak TLS 1.2"
+    '{where}.tls.minimum = "{minimum}": traffic with {url} can be read and changed on the way, because '
+    "TLS {minimum} is broken; have the server, or a proxy in front of it, use TLS 1.2"
 )
 """The same for a TLS version that is broken."""
 
@@ -99,7 +99,7 @@ def _proxy(
 ) -> tuple[Proxy | None, list[str]]:
     if section.proxy is None:
         if section.proxy_auth:
-            raise ConfigError(f"configuration: {where}.proxy_auth is of no use without {where}.proxy")
+            raise ConfigError(f"configuration: {where}.proxy_auth has no effect without {where}.proxy")
         return None, []
     keys: dict[str, str] = {}
     warnings: list[str] = []

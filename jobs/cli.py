@@ -20,6 +20,7 @@ import click
 
 from migrator import __version__, errors
 from migrator.hints import did_you_mean
+from migrator.jobs.given import naming_file
 from migrator.jobs.output import Output
 from migrator.jobs.signals import interrupt_on_signals
 from migrator.model import RunStatus
@@ -126,7 +127,7 @@ def group(ctx: click.Context, /, *, as_json: bool, quiet: bool, verbose: bool, l
     Start with `migrator demo`, then `migrator init` writes a configuration, and `migrator check CONFIG` tries it.
     """
     if quiet and verbose:
-        raise click.UsageError("-q and -v exclude each other")
+        raise click.UsageError("-q and -v can't be used together")
     ctx.obj.configure(as_json=as_json, quiet=quiet, verbose=verbose)
 
 
@@ -180,9 +181,10 @@ def run(arguments: list[str]) -> int:
     except errors.MigratorError as error:
         unreachable = isinstance(error, errors.ItemFailedError)
         end = errors.TrackerUnreachableError(str(error)) if unreachable else error
-        output.error(str(end))
+        message = naming_file(str(end), output.given)
+        output.error(message)
         output.notes_of(error)
-        return output.failed(command, end.exit_code, str(end))
+        return output.failed(command, end.exit_code, message)
     except Exception:
         logging.getLogger("migrator").exception("an unexpected error: this is a bug")
         return 1

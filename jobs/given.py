@@ -28,12 +28,12 @@ def configuration_for(given: Path) -> Path:
     from migrator.store import is_archive
 
     if not is_archive(given):
-        raise ConfigError(f"{given} is a folder; a configuration is wanted here (`migrator init` writes one)")
+        raise ConfigError(f"{given} is a folder; but a configuration is needed here (`migrator init` writes one)")
     found = _configurations_of(given)
     if len(found) != 1:
         several = f"one of {', '.join(path.name for path in found)}" if found else "none beside it names it"
-        raise ConfigError(f"{given} is an archive; a configuration that names it is wanted here: {several}")
-    tell(f"{given} is the archive of {found[0]}, which is used")
+        raise ConfigError(f"{given} is an archive, but a configuration that names it is needed here: {several}")
+    tell(f"{given} is the archive of {found[0]}; using that configuration")
     return found[0]
 
 
@@ -57,6 +57,14 @@ def pasteable(text: str, given: str | None) -> str:
         return f"{hint[1]} {shlex.quote(given)}" if known else hint[0]
 
     return _HINT.sub(filled, text)
+
+
+def naming_file(message: str, given: Path | None) -> str:
+    """The message of an error in the configuration, with the name of the file in place of `configuration`."""
+    if given is None:
+        return message
+    first, *others = re.split("(?:^|(?<=; ))configuration: ", message)
+    return first + "".join([f"{given.name}: ", *others]) if others else message
 
 
 def _archive_of(path: Path) -> Path | None:

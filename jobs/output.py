@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -48,8 +47,7 @@ class _LogHandler(logging.StreamHandler[TextIO]):
         if self.above is None:
             super().emit(record)
         else:
-            line = self.format(record)  # the bar has colours of its own, and takes plain text
-            self.above(re.sub(r"^\x1b\[\d+m(\w+: )\x1b\[0m", r"\1", line))
+            self.above(self.format(record))
 
 
 class Output:

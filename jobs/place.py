@@ -65,7 +65,7 @@ def place_of(configuration: Configuration) -> Place:
     for key in ("access_key", "secret_key", "session_token", "region", "endpoint"):
         value = getattr(settings, key)
         if value is not None and key not in known:
-            raise ConfigError(f"configuration: storage.{key} is of no use for {url}")
+            raise ConfigError(f"configuration: storage.{key} has no effect for {url}")
         if value is not None:
             is_secret = key not in {"region", "endpoint"}
             options[known[key]] = look_up(value, f"storage.{key}", configuration.folder) if is_secret else value

@@ -60,7 +60,7 @@ def held_bucket(place: ArchivePlace, command: str, *, create: bool = False, ours
             try:
                 interruptible(lambda: _send(mirror, lease))
             except MigratorError as error:  # the error being raised says more
-                _log.warning("the catalog is not in the bucket yet; the next run here brings it there: %s", error)
+                _log.warning("the catalog is not in the bucket yet; the next run here uploads it: %s", error)
             raise
         interruptible(lambda: _send(mirror, lease))
 
@@ -87,7 +87,7 @@ def _sending_the_journal(mirror: Mirror, lease: Lease) -> Iterator[None]:
                 lease.guard()
                 mirror.send_journal()
             except MigratorError as error:
-                _log.info("the journal could not be copied, which is tried again: %s", error)
+                _log.info("the journal could not be copied, and will be tried again: %s", error)
             wait = max(SEND_SECONDS, SENT_AGAIN_AFTER * (time.monotonic() - began))
 
     sending = threading.Thread(target=send, name="journal", daemon=True)
@@ -136,7 +136,7 @@ def refresh(place: ArchivePlace) -> None:
     except (StorageError, IdentityNeededError) as error:
         if not is_archive(place.folder):
             raise
-        _log.warning("shown is what this machine knows: %s", error)
+        _log.warning("showing what this machine knows: %s", error)
     if not is_archive(place.folder):
         raise ConfigError(f"{place.address.url} is not an archive (no catalog in it)")
 

@@ -38,7 +38,7 @@ def print_status(out: Console, summary: StatusSummary) -> None:
         what = counted(totals.altered, "upload was", "uploads were")
         out.print(f"{what} altered by the target; the report says how")
     if totals.crawl_under_way:
-        out.print("a crawl is under way: the next backup goes on with it")
+        out.print("a listing is unfinished: the next backup continues it")
     _print_runs(out, summary.runs)
     print_failures(out, summary.failures, summary.accepted)
 

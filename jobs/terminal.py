@@ -74,10 +74,10 @@ def tell(text: str, level: str = "info", prefix: str = "") -> None:
 
     `prefix` is for people only, coloured on a terminal.
     """
-    if LIVE_DISPLAY.print_above is not None:  # it has colours of its own, and takes plain text
-        LIVE_DISPLAY.print_above(json_line(text, level) if LOG_FORMAT.as_json else prefix + text)
-        return
     line = json_line(text, level) if LOG_FORMAT.as_json else coloured(prefix) + text
+    if LIVE_DISPLAY.print_above is not None:
+        LIVE_DISPLAY.print_above(line)
+        return
     with _ignore_io_errors(sys.stderr):
         sys.stderr.write(f"{line}\n")  # at once, as another thread may write, too
         sys.stderr.flush()

@@ -188,7 +188,7 @@ def _print_migrate(out: Console, summary: MigrateSummary) -> None:
 def _print_verify(out: Console, summary: VerifySummary) -> None:
     print_headline(out, summary)
     partial = summary.round_complete is False
-    rest = f" of {human_number(summary.of or 0)}, the next such verify goes on from there" if partial else ""
+    rest = f" of {human_number(summary.of or 0)}, the next partial verify continues from there" if partial else ""
     read = "names and sizes only" if summary.hashed is False else human_size(summary.bytes)
     checked = f"{counted(summary.blobs, 'blob')}{rest}, {read}"
     out.print(f"{checked}, {counted(len(summary.problems), 'problem')}")

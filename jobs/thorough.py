@@ -42,7 +42,7 @@ async def target_checks(configuration: Configuration, to: EntityRef, output: Out
     if not to.kind and len(kinds) == 1:
         to = EntityRef(kinds[0], to.id)
     if not to.kind or (kinds and to.kind not in kinds):
-        raise ConfigError(f"--entity: KIND:ID is wanted, with one of the target's kinds: {', '.join(kinds)}")
+        raise ConfigError(f"--entity must be KIND:ID, with one of the target's kinds: {', '.join(kinds)}")
     try:
         return await probe_target(wired.tracker, to, _noting(output, "target"))
     finally:

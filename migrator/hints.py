@@ -10,15 +10,16 @@ MIN_SIMILARITY = 0.5
 
 
 def did_you_mean(
-    word: str, known: Iterable[str], otherwise: str = "known are", shown: Callable[[str], str] = str
+    word: str, known: Iterable[str], otherwise: str = "choose from", shown: Callable[[str], str] = str
 ) -> str:
     """`did you mean X?` with the most similar known word, or all of them after `otherwise`, in the order given.
 
     Upper and lower case count as equal. `shown` spells the suggestion, for example in quotes.
     """
     known = list(known)
-    near = _nearest(word, known)
-    return f"{otherwise} {', '.join(known) or 'none'}" if near is None else f"did you mean {shown(near)}?"
+    if (near := _nearest(word, known)) is not None:
+        return f"did you mean {shown(near)}?"
+    return f"{otherwise} {', '.join(known)}" if known else "there are none"
 
 
 def _nearest(word: str, known: list[str]) -> str | None:

@@ -27,7 +27,7 @@ from migrator.wire.client import HttpClient
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"migrator": ROOT / "migrator", "migrator.jobs": ROOT / "jobs"}
-"""The packages of the code and where their files are; `migrator/jobs` is a link, which is not followed here."""
+"""The packages of the code and where their files are; `migrator/jobs` is a link, or in an sdist a copy."""
 
 MAY_IMPORT = {
     "model": "",
@@ -116,7 +116,12 @@ def _name(package: str, path: Path) -> str:
     return ".".join((package, *path.relative_to(FOLDERS[package]).with_suffix("").parts)).removesuffix(".__init__")
 
 
-MODULES = {_name(package, path): path for package, folder in FOLDERS.items() for path in sorted(folder.rglob("*.py"))}
+MODULES = {
+    _name(package, path): path
+    for package, folder in FOLDERS.items()
+    for path in sorted(folder.rglob("*.py"))
+    if not path.is_relative_to(ROOT / "migrator" / "jobs")
+}
 
 
 @cache

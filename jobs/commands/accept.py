@@ -52,7 +52,7 @@ def command(
 
     choice = Choice(attachments, entities, everything)
     if only_list == (choice != Choice()) or (only_list and undo):
-        raise click.UsageError("say what to accept: --attachment, --entity or --all; or only --list")
+        raise click.UsageError("say what to accept with --attachment, --entity or --all, or look with --list")
     if only_list:
         with read_archive(archive) as catalog:
             return accepted_failures(catalog)

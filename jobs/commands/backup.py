@@ -64,7 +64,7 @@ def command(
     from migrator.jobs.runtime import run_job
 
     if full and recheck:
-        raise click.UsageError("--full rechecks every file, so --recheck makes no sense beside it")
+        raise click.UsageError("--full rechecks every file, so it can't be used together with --recheck")
     configuration = read_configuration(config)
     return run_job(
         lambda stop: run_backup(

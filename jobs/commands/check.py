@@ -62,7 +62,7 @@ def command(
     from migrator.jobs.runtime import cancel_on_stop, run_job
 
     if (to or report) and not thorough:
-        raise click.UsageError("--entity and --report are of no use without --thorough")
+        raise click.UsageError("--entity and --report need --thorough")
     configuration = read_configuration(config)
     if to and configuration.settings.target is None:
         raise click.UsageError("--entity names an entity of [target], and the configuration has none")

@@ -24,6 +24,6 @@ def command(context: click.Context, /, *, shell: str) -> CompletionSummary:
     """
     group, made_by = context.find_root().command, get_completion_class(shell)
     if made_by is None:
-        raise click.UsageError(f"nothing is known about {shell}")
+        raise click.UsageError(f"unknown shell {shell}")
     script = made_by(group, {}, "migrator", "_MIGRATOR_COMPLETE").source()
     return CompletionSummary(status=RunStatus.COMPLETE, shell=shell, script=script)

@@ -73,13 +73,13 @@ def command(
     from migrator.pipeline.export import ExportSettings
 
     if link and copy:
-        raise click.UsageError("--link and --copy exclude each other")
+        raise click.UsageError("--link and --copy can't be used together")
     destination = destination_named(dest, archive, file=shape == "zip")
     if link and not isinstance(destination, Path):
         raise click.UsageError(f"--link: a store has no hard links, and DEST is {dest}")
     settings = ExportSettings(destination, shape, links=link, gone=include_gone, selection=selection)
     if at and include_gone:
-        raise click.UsageError("--at and --include-gone exclude each other: a snapshot has no deleted files")
+        raise click.UsageError("--at and --include-gone can't be used together: a snapshot has no deleted files")
     return run_job(lambda stop: _export(archive, settings, at, output, stop))
 
 

@@ -55,7 +55,7 @@ def _ask() -> tuple[str, str | None]:
 
     names = sorted(TRACKERS)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise click.UsageError(f"say for which TRACKER, and TARGET; known are {', '.join(names)}")
+        raise click.UsageError(f"name a TRACKER, and a TARGET for a migration; choose from {', '.join(names)}")
     source = click.prompt("back up which tracker", type=click.Choice(names), err=True)
     nothing = "none"
     target = click.prompt("load into which", type=click.Choice([*names, nothing]), default=nothing, err=True)

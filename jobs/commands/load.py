@@ -20,11 +20,17 @@ if TYPE_CHECKING:
     from migrator.selection import Selection
 
 
+def _former_spelling(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+    if given not in {None, "content"}:
+        raise click.UsageError("use --verify-content to compare what was uploaded; it takes no value")
+    return given
+
+
 @click.command("load")
 @config_argument
 @click.option("--dry-run", is_flag=True, help="Rehearse: look at the target, but send nothing.")
 @click.option("--verify-content", is_flag=True, help="Read every uploaded file back and compare its content.")
-@click.option("--verify", type=click.Choice(["content"]), hidden=True, help="The same, as earlier versions had it.")
+@click.option("--verify", hidden=True, callback=_former_spelling, help="The same, as earlier versions had it.")
 @click.option(
     "--move-changed",
     is_flag=True,
@@ -75,7 +81,7 @@ def command(
 
     verify_content = verify_content or verify is not None
     if dry_run and verify_content:
-        raise click.UsageError("--dry-run and --verify-content exclude each other: a rehearsal uploads nothing")
+        raise click.UsageError("--dry-run and --verify-content can't be used together: a rehearsal uploads nothing")
     configuration = read_configuration(config)
     require_backup(configuration, config)
     summary = run_job(

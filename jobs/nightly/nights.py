@@ -122,4 +122,4 @@ def _warn_of_surprises(configuration: Configuration, output: Output) -> None:
         output.warn(f"{begins}; if there should be one, is its disk mounted?")
     for check in check_nights(configuration):
         if not check.ok and check.check.startswith("notify."):
-            output.warn(f"nobody could be told of a failure: {check.detail}")
+            output.warn(f"failures can't be reported: {check.detail}")

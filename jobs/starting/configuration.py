@@ -97,8 +97,8 @@ def _head(sides: list[_Side], file_name: str) -> list[str]:
         *(f"#     migrator {' '.join([command.split()[0], file_name, *command.split()[1:]])}" for command in commands),
         "#",
         *_comment(
-            "What is behind a # is optional, with its default or an example. `migrator init --reference` has all keys: "
-            "proxies and certificates, too."
+            "Lines that begin with # are optional, and show the default or an example. `migrator init --reference` has "
+            "all keys: proxies and certificates, too."
         ),
     ]
 

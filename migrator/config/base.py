@@ -35,5 +35,5 @@ def address(value: object) -> str:
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError("not an http or https address")
     if url.user or url.password or url.query_string or url.fragment:
-        raise ValueError("an address without user, password, query and fragment is wanted; credentials go into `auth`")
+        raise ValueError("must be an address without user, password, query and fragment; credentials go into `auth`")
     return str(url).rstrip("/")

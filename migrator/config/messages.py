@@ -18,7 +18,7 @@ WHERE = "configuration"
 WORDS = {
     "string_type": "must be text, in quotes",
     "string_too_short": "must not be empty",
-    "string_pattern_mismatch": "has a character that no path has",
+    "string_pattern_mismatch": "has a character that can't be in a path",
     "bool_type": "must be true or false, without quotes",
     "bool_parsing": "must be true or false, without quotes",
     "int_type": "must be a whole number, without quotes",
@@ -69,7 +69,7 @@ def _message(item: Any, model: type[BaseModel]) -> str:
 
 
 def _in_words(item: Any, key: str) -> str:
-    words = WORDS.get(item["type"], "has a value that it can't have")
+    words = WORDS.get(item["type"], "has a value that isn't allowed")
     return words.format_map({"key": printable(key), **item.get("ctx", {})})
 
 
@@ -82,7 +82,7 @@ def unknown_key(key: str, known: list[str]) -> str:
     """The message for an unknown key, with the most similar known one."""
     key = printable(key)
     parent, dot, last = key.rpartition(".")
-    hint = did_you_mean(last, sorted(known), "known here are", lambda near: f"{parent}{dot}{near}")
+    hint = did_you_mean(last, sorted(known), "choose from", lambda near: f"{parent}{dot}{near}")
     return f"{WHERE}: unknown key {key}; {hint}"
 
 

@@ -35,7 +35,7 @@ def credentials(
 
 def warning_of_plain_text(where: str) -> str:
     """The warning for a secret that the file has in plain text."""
-    return f"{where} stands in the configuration in plain text; better {{ env = ... }}"
+    return f"{where} is in the configuration as plain text; use {{ env = ... }} instead"
 
 
 def known_secrets(configuration: Configuration) -> set[str]:
@@ -70,7 +70,7 @@ def look_up(secret: Secret, where: str, folder: Path) -> str:
     """One secret; `where` is its key. A keyring is asked for the last part of that key, without a number."""
     value = look_up_text(secret, where, folder)
     if not value.isprintable():
-        raise ConfigError(f"configuration: {where} is empty or has characters that no credential has")
+        raise ConfigError(f"configuration: {where} is empty, or has characters that can't be in a credential")
     return value
 
 
@@ -79,12 +79,12 @@ def look_up_text(secret: Secret, where: str, folder: Path) -> str:
     if isinstance(secret, str):
         value = secret
     elif len(secret) != 1 or next(iter(secret)) not in _LOOKUPS:
-        raise ConfigError(f"configuration: {where} is neither text nor one of {{ env }}, {{ file }}, {{ keyring }}")
+        raise ConfigError(f"configuration: {where} must be text, {{ env }}, {{ file }} or {{ keyring }}")
     else:
         [(place, name)] = secret.items()
         value = _LOOKUPS[place](name, where, folder)
     if not value:
-        raise ConfigError(f"configuration: {where} is empty or has characters that no credential has")
+        raise ConfigError(f"configuration: {where} is empty, or has characters that can't be in a credential")
     return value
 
 
@@ -111,7 +111,7 @@ def _from_keyring(name: str, where: str, _: Path) -> str:
     except Exception as error:  # noqa: BLE001 - backends raise what they like
         raise ConfigError(f"configuration: {where}: the keyring failed ({type(error).__name__})") from None
     if value is None:
-        raise ConfigError(f"configuration: {where}: the keyring has nothing for {name!r}")
+        raise ConfigError(f"configuration: {where}: the keyring has no entry for {name!r}")
     return str(value)
 
 

@@ -62,7 +62,7 @@ def resolved_path(folder: Path, written: str) -> Path:
     try:
         return folder / Path(on_disk(written)).expanduser()
     except RuntimeError:
-        raise ConfigError(f"configuration: {written}: there is no such home folder") from None
+        raise ConfigError(f"configuration: {written}: this home folder doesn't exist") from None
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -80,7 +80,7 @@ def read_configuration(path: Path) -> Configuration:
     except ValidationError as error:
         raise ConfigError(validation_messages(error, Settings)) from None
     if not is_address(settings.archive) and settings.storage != StorageSection():
-        raise ConfigError(f"{path.name}: [storage] is of no use where archive is a folder")
+        raise ConfigError(f"{path.name}: [storage] has no effect if archive is a folder")
     if not is_address(settings.archive) and settings.workers.dask not in {None, "local"}:
         raise ConfigError(
             f"{path.name}: workers.dask: other machines can't write into the folder {settings.archive}; "

@@ -111,7 +111,7 @@ class RetryingSource(SourceWrapper):
         except errors.AuthError as error:
             if not self._answered or not await self._accepts_credentials():
                 raise
-            raise errors.UnauthorizedError(f"{error}; other requests with them are answered") from error
+            raise errors.UnauthorizedError(f"{error}; other requests with the same credentials are answered") from error
 
     async def _accepts_credentials(self) -> bool:
         try:
@@ -150,7 +150,7 @@ class RetryingTarget(TargetWrapper):
             try:
                 return await self._inner.upload(owner, draft, body)
             except errors.UnexpectedBodyError as error:
-                message = f"the answer to an upload makes no sense ({error})"
+                message = f"the answer to an upload is invalid ({error})"
                 raise errors.OutcomeUnknownError(message, login=isinstance(error, errors.LoginPageError)) from error
 
         return await self._policy.call(once)
@@ -188,7 +188,7 @@ class RetryingTarget(TargetWrapper):
             try:
                 return await self._inner.create_entity(draft)
             except errors.UnexpectedBodyError as error:
-                raise errors.OutcomeUnknownError(f"the answer to a new entity makes no sense ({error})") from error
+                raise errors.OutcomeUnknownError(f"the answer to creating an entity is invalid ({error})") from error
 
         return await self._policy.call(once)
 

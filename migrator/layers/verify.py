@@ -17,7 +17,7 @@ What may come instead, and the reason that `status` gives:
     an error message with status 200            an error message (JSON) instead of the file
     words in place of a picture, of any size    text (text/plain) instead of the file
     compressed in a way that is not undone      compressed (br), although it was requested uncompressed
-    a part of it, or a status that is no file   status 206, which is not what was asked for
+    a part of it, or a status that is no file   status 206, which is unexpected here
     a refusal by the host of a redirect         redirected to files.example: status 404
     the body ends before its announced end      the body broke off
     nothing for `timeout`                       timed out waiting for data

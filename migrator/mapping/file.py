@@ -108,7 +108,9 @@ def replace_file(path: Path, content: str) -> None:
         with whole_file(path) as file:
             file.write(content)
     except OSError as error:
-        raise StorageError(f"{path} can't be written: {error.strerror}; the same command goes on once it can") from None
+        raise StorageError(
+            f"{path} can't be written: {error.strerror}; run the same command again once it can"
+        ) from None
 
 
 def _content(path: Path) -> str | None:

@@ -189,7 +189,7 @@ class Index:
         by_rule: list[Sequence[EntityRef]] = [table.get(rule.of_source(entity), ()) for rule, table in pairs]
         first = next((number for number, refs in enumerate(by_rule) if refs), len(by_rule))
         if first == len(by_rule):
-            return first, Match(entity.ref, why="nothing like it at the target")
+            return first, Match(entity.ref, why="nothing similar at the target")
         candidates: Sequence[EntityRef] = by_rule[first]
         if len(candidates) > 1:
             candidates = self._narrowed(candidates, by_rule[first + 1 :], entity.ref.kind)
@@ -261,10 +261,10 @@ def match(entities: Iterable[Entity], index: Index, taken: Iterable[EntityRef] =
         rivals = sorted(wanted[candidate.target])
         # A row of the mapping may leave the target kind empty.
         if candidate.target in taken or EntityRef("", candidate.target.id) in taken:
-            yield _refused(candidate, f"{candidate.target} has a source already")
+            yield _refused(candidate, f"{candidate.target} already has a source")
         # The rivals include this candidate: another is by an earlier rule, or a second one by the same rule.
         elif rivals[0] < rule_number or rivals[1:2] == [rule_number]:
-            yield _refused(candidate, f"{candidate.target} is wanted by {len(rivals)}")
+            yield _refused(candidate, f"{candidate.target} is proposed for {len(rivals)}")
         else:
             yield candidate
 

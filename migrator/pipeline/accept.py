@@ -31,7 +31,7 @@ class Choice:
             missing += [] if found or not name else [name]
             chosen |= found
         if missing:
-            raise ConfigError(f"there is no failure of {', '.join(missing)}; nothing was changed")
+            raise ConfigError(f"nothing fails for {', '.join(missing)}; nothing was changed")
         return [*chosen.values()]
 
     def _wanted(self) -> Iterator[tuple[str, Callable[[FailureRow], bool]]]:

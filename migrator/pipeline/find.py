@@ -113,7 +113,7 @@ def save(archive: Archive, file: FoundFile, out: Path, *, replace: bool = False)
 
 def _require_usable(archive: Archive, path: Path, *, replace: bool) -> None:
     if path.is_relative_to(os.path.realpath(archive.root)):
-        raise ConfigError(f"{readable(path)} is inside of the archive")
+        raise ConfigError(f"{readable(path)} is inside the archive")
     if not path.parent.is_dir():
         raise ConfigError(f"there is no folder {readable(path.parent)}")
     if os.path.lexists(path) and not path.is_file():

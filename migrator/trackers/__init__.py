@@ -87,7 +87,7 @@ def adapter(name: str) -> Adapter:
         return implementation
     offered = [point for point in entry_points(group=ENTRY_POINTS) if point.name == name]
     if not offered:
-        raise ConfigError(f"unknown tracker {name!r}; known are {', '.join(tracker_names())}")
+        raise ConfigError(f"unknown tracker {name!r}; choose from {', '.join(tracker_names())}")
     if len(offered) > 1:
         owners = " and ".join(map(_distribution, offered))
         raise ConfigError(f"tracker {name!r} is offered by {owners}; uninstall all but one of them")

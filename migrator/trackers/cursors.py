@@ -162,7 +162,7 @@ def _fields_in(cursor: Cursor) -> dict[str, object]:
     except ValueError:
         fields = None
     if not isinstance(fields, dict):
-        raise ArchiveDamagedError(f"a checkpoint of another version: {cursor[:40]!r}; delete the row in `checkpoints`")
+        raise ArchiveDamagedError(f"checkpoint of another version: {cursor[:40]!r}; delete the row in `checkpoints`")
     return fields
 
 

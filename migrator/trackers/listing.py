@@ -191,7 +191,7 @@ class Listing:
         """`ShortListingError` if items are missing in the middle that the server counted from the start."""
         seen = state.seen_with([self.id_of(item) for item in answer.items], len(answer.unread))
         if seen is not None and seen < min(total, total if state.total is None else state.total):
-            raise ShortListingError(f"the listing brought {seen} of {total} items")
+            raise ShortListingError(f"the listing returned {seen} of {total} items")
 
     async def _require_all_seen(self, request: PageRequest, state: Keyset, count: int) -> None:
         """`ShortListingError` if the server stated more items at the start, and still does: some page left one out."""
@@ -199,7 +199,7 @@ class Listing:
             return
         now = (await self.fetch(replace(request, after=0))).total
         if now is not None and now > state.seen + count:
-            raise ShortListingError(f"the listing brought {state.seen + count} of {now} items")
+            raise ShortListingError(f"the listing returned {state.seen + count} of {now} items")
 
     async def _counts_everything(self, request: PageRequest, state: Keyset, count: int, total: int) -> bool:
         """Whether this total is that of the whole listing, as some servers count even by keyset, and is reached."""

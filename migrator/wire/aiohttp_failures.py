@@ -17,12 +17,12 @@ def not_connected(error: Exception, subject: str) -> errors.MigratorError | None
     if isinstance(error, aiohttp.ClientConnectorError):
         return no_connection(subject, error.host, error.port, error.os_error)
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        why = f"{subject}: no connection (nobody answered in time)"
+        why = f"{subject}: no connection (no answer in time)"
         return errors.ConnectError(why, remedy=remedy_of(TimeoutError()))
     if isinstance(error, aiohttp.ClientHttpProxyError):
         if error.status == 407:
             return proxy_refusal(subject)
-        return errors.ConnectError(f"{subject}: the proxy makes no connection (status {error.status})")
+        return errors.ConnectError(f"{subject}: the proxy couldn't connect (status {error.status})")
     return None
 
 

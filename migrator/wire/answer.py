@@ -41,7 +41,7 @@ class Answer:
         """The body as JSON; if it isn't, `UnexpectedBodyError` or what a page in its place means."""
         if self.status in {204, 205}:
             raise errors.UnexpectedBodyError(
-                f"{self.subject}: the answer says that it has no content (status {self.status})"
+                f"{self.subject}: the answer says that there is no content (status {self.status})"
             )
         try:
             return read_json(self.body, _charset(self.headers), self._report_replaced)

@@ -48,7 +48,7 @@ class Base64Text:
     def _decode(self, text: bytes) -> bytes:
         letters = self._group + text.translate(None, b" ")
         if self._ended and letters:
-            raise UnexpectedBodyError("the base64 text of the file goes on after its end")
+            raise UnexpectedBodyError("the base64 text of the file continues after its end")
         whole = len(letters) - len(letters) % 4
         self._group = letters[whole:]
         self._ended = self._ended or b"=" in letters[:whole]

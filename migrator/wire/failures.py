@@ -60,7 +60,7 @@ def _not_connected(error: Exception, subject: str) -> errors.MigratorError | Non
         if (fault := not_connected(error, subject)) is not None:
             return fault
     if _wants_certificate(error):
-        reason = "the tracker refused our certificate, or wants one; see `tls.client_cert`"
+        reason = "the tracker refused the client certificate, or requires one; see `tls.client_cert`"
         return errors.ConnectError(f"{subject}: {reason}")
     return None
 

@@ -41,7 +41,7 @@ def fault_of(response: Response, hop: Hop, body: bytes, max_wait: float) -> erro
     """The error for a response that is not what was requested."""
     status, headers, subject = response.status, response.headers, hop.subject
     if status < 400:
-        return hop.judged(errors.UnexpectedBodyError(f"{subject}: status {status}, which is not what was asked for"))
+        return hop.judged(errors.UnexpectedBodyError(f"{subject}: status {status}, which is unexpected here"))
     if hop.foreign and status in {401, 407}:
         reason = error_reason(body)
         fault: errors.MigratorError = errors.RejectedError(
@@ -59,5 +59,5 @@ def unknown_outcome(request: Request, error: errors.RetriableError) -> errors.Ou
     status, login = error.status or 0, isinstance(error, errors.LoginPageError)
     finished = login or status in {500, 503} or 200 <= status < 300
     at_work = isinstance(error, errors.ReadTimeoutError) or (status >= 500 and not finished)
-    message = f"{request.subject}: its fate is unknown ({error})"
+    message = f"{request.subject}: it may or may not have been done ({error})"
     return errors.OutcomeUnknownError(message, finished=finished, at_work=at_work, login=login)

@@ -101,25 +101,25 @@ class TlsFiles:
         try:
             context.load_verify_locations(cadata=text)
         except (ssl.SSLError, ValueError, TypeError):
-            raise ConfigError(f"configuration: {self.where}.ca_file: {path} holds no certificate in PEM") from None
+            raise ConfigError(f"configuration: {self.where}.ca_file: {path} has no certificate in PEM format") from None
 
     def _add_client_certificate(self, context: ssl.SSLContext) -> None:
         if self.client_cert is None:
             if self.client_key is not None:
-                raise ConfigError(f"configuration: {self.where}.client_key is of no use without client_cert")
+                raise ConfigError(f"configuration: {self.where}.client_key has no effect without client_cert")
             return
         certificate = self._read(self.client_cert, "client_cert")
         if "BEGIN CERTIFICATE" not in certificate:
             raise ConfigError(
-                f"configuration: {self.where}.client_cert: {self.client_cert} holds no certificate in PEM"
+                f"configuration: {self.where}.client_cert: {self.client_cert} has no certificate in PEM format"
             )
         key_name, path = ("client_key", self.client_key) if self.client_key else ("client_cert", self.client_cert)
         key = self._read(path, key_name)
         if "PRIVATE KEY" not in key:
-            raise ConfigError(f"configuration: {self.where}.{key_name}: {path} holds no private key in PEM")
+            raise ConfigError(f"configuration: {self.where}.{key_name}: {path} has no private key in PEM format")
         if "ENCRYPTED" in key:
             raise ConfigError(
-                f"configuration: {self.where}.{key_name}: the key in {path} is encrypted; store it without"
+                f"configuration: {self.where}.{key_name}: the key in {path} is encrypted; store it unencrypted"
             )
         try:
             context.load_cert_chain(self.client_cert, path, password=lambda: "")
@@ -141,14 +141,14 @@ _NO_TLS = "WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|RECORD_LAYER
 _HOSTNAME_MISMATCH = 62
 """X509_V_ERR_HOSTNAME_MISMATCH of OpenSSL."""
 _MESSAGES_BY_REASON = (
-    ("PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|WRONG_SSL_VERSION|VERSION_TOO_LOW", f"it speaks only {_TOO_OLD}"),
+    ("PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|WRONG_SSL_VERSION|VERSION_TOO_LOW", f"it supports only {_TOO_OLD}"),
     (_NO_TLS, "it doesn't speak TLS there; is it http:// instead of https://?"),
-    ("ALERT_CERTIFICATE", "it refused our certificate, or wants one; see tls.client_cert"),
+    ("ALERT_CERTIFICATE", "it refused the client certificate, or requires one; see tls.client_cert"),
     (
         "HANDSHAKE_FAILURE",
         (
-            "it broke the TLS handshake off: it wants a client certificate (tls.client_cert), or knows only ciphers "
-            'that are broken (tls.minimum = "1.0" takes those, too)'
+            "it broke off the TLS handshake: it requires a client certificate (tls.client_cert), or supports only "
+            'broken ciphers (tls.minimum = "1.0" allows those, too)'
         ),
     ),
     ("DH_KEY_TOO_SMALL|EE_KEY_TOO_SMALL|CA_MD_TOO_WEAK|LEGACY_SIGALG", f"its keys are those of {_TOO_OLD}"),
@@ -165,9 +165,9 @@ def why_not_connected(cause: BaseException | None) -> str:
         message = next((text for pattern, text in _MESSAGES_BY_REASON if re.search(pattern, reason)), "")
         return message or f"TLS: {reason.replace('_', ' ').lower() or 'the handshake failed'}"
     if isinstance(cause, ConnectionResetError | BrokenPipeError):
-        return f"it broke the handshake off without a word, as servers do that speak only {_TOO_OLD}"
+        return f"it broke off the handshake without a reason, as servers do that support only {_TOO_OLD}"
     if isinstance(cause, socket.gaierror):
-        return f"there is no such host, or no name server answers: {cause.strerror}"
+        return f"the host doesn't exist, or no name server answered: {cause.strerror}"
     return _in_words(cause)
 
 
@@ -199,7 +199,7 @@ def _in_words(cause: BaseException | None) -> str:
     """The system's words for an error."""
     number = _number_of(cause)
     if number is None and isinstance(cause, TimeoutError):
-        return "nobody answered in time"
+        return "no answer in time"
     if number == errno.ECONNREFUSED:
         return "connection refused: nothing listens there"
     return os.strerror(number) if number and number > 0 else type(cause).__name__

@@ -51,7 +51,7 @@ async def test_what_is_accepted_is_listed_and_taken_back(tmp_path, source):
     one, owner = images[0], images[1]
     done = await run("accept", config, "--attachment", one["attachment"], "--entity", f"Bug:{owner['entity']}")
     if owner["kind"] != "Bug":
-        assert (done.code, "there is no failure of entity Bug" in done.err) == (2, True)
+        assert (done.code, "nothing fails for entity Bug" in done.err) == (2, True)
         done = await run(
             "accept", config, "--attachment", one["attachment"], "--entity", f"{owner['kind']}:{owner['entity']}"
         )

@@ -206,7 +206,7 @@ async def test_a_key_in_plain_text_brings_a_warning(tmp_path, proxy, sandbox):
     config.write_text(config.read_text().replace('{ file = "s3-secret" }', f'"{SECRET}"'))
     finished = await run("-q", "backup", config)
     assert finished.code == 0
-    assert "storage.secret_key stands in the configuration in plain text" in finished.err
+    assert "storage.secret_key is in the configuration as plain text" in finished.err
 
 
 async def test_a_folder_may_stand_for_a_bucket(tmp_path, sandbox):
@@ -243,8 +243,8 @@ async def test_a_folder_with_other_things_is_not_touched(tmp_path, server, proxy
         ("http://x/y", "", "an archive is a folder, or lies at s3://"),
         ("s3://", "", "is written like"),
         ("s3://b/f?key=x", "", "has no keys in it"),
-        ("archive", "region = 'x'", "[storage] is of no use where archive is a folder"),
-        ("gs://b/f", "access_key = 'x'", "storage.access_key is of no use for gs://b/f"),
+        ("archive", "region = 'x'", "[storage] has no effect if archive is a folder"),
+        ("gs://b/f", "access_key = 'x'", "storage.access_key has no effect for gs://b/f"),
         ("s3://b/f", "endpoint = 'http://10.0.0.1:9000'", "storage.allow_http = true permits that"),
         ("s3://b/f", "acces_key = 'x'", "did you mean storage.access_key?"),
         ("s3://b/f", "secret_key = {env = 'NOT_THERE'}", "environment variable NOT_THERE is not set"),

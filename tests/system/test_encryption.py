@@ -159,7 +159,10 @@ async def test_reading_files_needs_the_identity(tmp_path, sandbox, command):
     assert (refused.code, "encryption.identity is needed" in refused.document["error"]["message"]) == (2, True)
     config = encrypted(tmp_path / "a", sandbox, identity=OTHER)
     refused = await run("-q", "--json", given[0], config, *given[1:])
-    assert (refused.code, "encryption.identity is none of those" in refused.document["error"]["message"]) == (2, True)
+    assert (refused.code, "is not encrypted for encryption.identity" in refused.document["error"]["message"]) == (
+        2,
+        True,
+    )
     assert (await run("-q", "--json", "status", config)).document["problems"] == []
 
 
@@ -305,7 +308,7 @@ async def test_what_another_machine_did_needs_the_identity(tmp_path, sandbox):
     refused = await run("-q", "backup", config)
     assert (refused.code, "encryption.identity is needed" in refused.err) == (2, True)
     shown = await run("--json", "status", config)
-    assert (shown.code, "shown is what this machine knows" in shown.err) == (0, True)
+    assert (shown.code, "showing what this machine knows" in shown.err) == (0, True)
     followed = await run("-q", "--json", "backup", encrypted(tmp_path / "a", sandbox, identity=KEY))
     assert followed.document["attachments"]["stored"] == 0
 
@@ -319,7 +322,7 @@ async def test_encryption_is_from_the_first_file_on_or_never(tmp_path, sandbox):
     assert (await run("-q", "backup", config)).code == 0
     for folder in ("a", "b"):
         refused = await run("-q", "backup", encrypted(tmp_path / folder, sandbox, identity=KEY))
-        assert (refused.code, "is not encrypted, and stays so" in refused.err) == (2, True)
+        assert (refused.code, "is not encrypted, and can't be encrypted later" in refused.err) == (2, True)
     to = encrypted(tmp_path / "other" / "c", sandbox, identity=KEY)
     config.write_text(plain)
     copied = await run("-q", "--json", "copy", config, to)
@@ -382,7 +385,7 @@ async def test_large_files_go_to_a_real_s3_server_and_back(tmp_path):
     ):
         config = in_bucket(tmp_path / "a", sandbox, proxy.url, sections={"encryption": key})
         backup = await run("backup", config)
-        assert (backup.code, "encryption.identity stands in the configuration in plain text" in backup.err) == (0, True)
+        assert (backup.code, "encryption.identity is in the configuration as plain text" in backup.err) == (0, True)
         assert proxy.requests["POST"] > 0, "it was sent in parts"
         found = {hashlib.sha256(pyrage.decrypt(each, [KEY])).hexdigest() for each in server.blobs("archive").values()}
         assert found == {sandbox.state.sha256_of(file) for file in sandbox.world.attachments}

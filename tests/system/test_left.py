@@ -124,7 +124,7 @@ async def test_a_misspelled_kind_is_an_error_and_one_without_entities_a_warning(
     chosen = Selection(kinds=frozenset({"Task"}))
     summary = await run_load(target, tmp_path, mapping, selection=chosen, source_kinds=("Bug", "Story", "Task"))
     assert (summary["status"], target.uploads) == ("complete", 0)
-    assert "nothing in the archive fits the filters" in summary["warnings"][0]
+    assert "no file in the archive matches the filters" in summary["warnings"][0]
 
 
 # --- what a rehearsal promises

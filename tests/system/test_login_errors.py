@@ -67,7 +67,7 @@ async def test_an_address_with_https_where_there_is_no_tls_says_so(tmp_path, sou
 async def test_a_name_that_does_not_resolve_says_so(tmp_path, source):
     config = config_of(tmp_path, source, limits=BRIEF)
     config.write_text(config.read_text().replace(source.url, "http://tracker.invalid"))
-    await failed(config, "no such host", "is the host in source.url spelled right?")
+    await failed(config, "the host doesn't exist", "is the host in source.url spelled right?")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ async def test_errors_are_red_and_warnings_yellow_where_that_is_wanted(tmp_path,
     config.write_text("\n".join(lines))
     _, shown = await on_terminal("check", config, env=terminal)
     warning, error = ("\x1b[33mwarning: \x1b[0m", "\x1b[31merror: \x1b[0m") if red else ("warning: ", "error: ")
-    assert f"{warning}source.auth.api_key stands in" in shown
+    assert f"{warning}source.auth.api_key is in the configuration" in shown
     assert f"{error}source (Redmine, http://127.0.0.1:9): " in shown
     assert ("\x1b" in shown) == red
 

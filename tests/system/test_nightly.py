@@ -93,7 +93,7 @@ async def test_a_night_says_that_an_archive_is_new_and_nobody_can_be_told(tmp_pa
     assert "is its disk mounted?" in first.err
     assert "found no archive" not in second.err
     for night in (first, second):
-        assert "warning: nobody could be told of a failure: notify.urls[0]" in night.err
+        assert "warning: failures can't be reported: notify.urls[0]" in night.err
 
 
 async def test_a_quiet_night_says_something_only_if_not_all_was_well(tmp_path, source):
@@ -115,7 +115,7 @@ async def test_a_night_says_what_it_repaired_in_the_archive(tmp_path, source):
     finished = await run("-q", "nightly", config)
     assert finished.code == 0
     assert "warning: 1 blob is damaged or missing in the archive; " in finished.err
-    assert "fetched again. Is its disk sound?" in finished.err
+    assert "fetched again. Is the disk failing?" in finished.err
 
 
 async def test_without_rules_a_night_prunes_nothing(tmp_path, source):

@@ -317,5 +317,5 @@ async def test_an_address_in_plain_text_works_with_a_warning(tmp_path, source, w
     config = configure(tmp_path, source, notify={"urls": [hook(web)], "on": "always"})
     finished, result = await night(config)
     assert len(web.messages) == 1
-    assert "notify.urls[0] stands in the configuration in plain text" in " ".join(result["warnings"])
+    assert "notify.urls[0] is in the configuration as plain text" in " ".join(result["warnings"])
     assert "hook-token" not in finished.err

@@ -115,11 +115,11 @@ ALERT = b"\x15\x03\x01\x00\x02\x02"
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (ALERT + b"\x46", 'it speaks only a TLS older than 1.2, .*tls.minimum = "1.0"'),
-        (ALERT + b"\x28", 'a client certificate .*ciphers that are broken .*tls.minimum = "1.0"'),
+        (ALERT + b"\x46", 'it supports only a TLS older than 1.2, .*tls.minimum = "1.0"'),
+        (ALERT + b"\x28", 'a client certificate .*only broken ciphers .*tls.minimum = "1.0"'),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "it doesn't speak TLS there; is it http://"),
         (b"SSH-2.0-OpenSSH\r\n", "it doesn't speak TLS there; is it http://"),
-        (b"", "broke the handshake off without a word, .*only a TLS older than 1.2"),
+        (b"", "broke off the handshake without a reason, .*only a TLS older than 1.2"),
         (b"\x16\x03\x02\x00\x04\x02\x00\x00\x00", "TLS: length mismatch"),
     ],
     ids=["protocol version", "handshake failure", "http", "ssh", "nothing", "nonsense"],

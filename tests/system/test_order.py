@@ -128,7 +128,7 @@ async def test_a_command_that_wants_a_configuration_takes_its_archive(tmp_path, 
     (tmp_path / "broken.toml").write_text("[source")
     finished = await run("--json", "backup", tmp_path / "archive")
     assert (finished.code, finished.document["attachments"]["stored"]) == (0, 0), finished
-    assert f"is the archive of {read_configuration(config).folder / config.name}, which is used" in finished.err
+    assert f"is the archive of {read_configuration(config).folder / config.name}; using that" in finished.err
     assert (await run("--json", "status", config)).document == (
         await run("--json", "status", tmp_path / "archive")
     ).document
@@ -182,6 +182,9 @@ async def test_a_flag_verifies_content_and_so_does_the_former_spelling(tmp_path,
         document = (await run("--json", "load", config, *words)).document
         assert document["content"]["same"] == OWNED
     assert "--verify-content" in (await run("load", "-h")).out
+    for words in ("--verify", "names", config), ("--verify", config):
+        refused = await run("load", *words)
+        assert (refused.code, refused.err.split("\n")[0][:27]) == (2, "error: use --verify-content")
 
 
 async def test_help_of_a_command_names_the_options_of_every_command():

@@ -60,7 +60,7 @@ async def test_files_that_a_tracker_never_delivers_are_found(tmp_path):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--entity", "Story:1"], "--entity and --report are of no use without --thorough"),
+        (["--entity", "Story:1"], "--entity and --report need --thorough"),
         (["--thorough", "--entity", "Story:1"], "--entity names an entity of [target], and the configuration has none"),
         (["--thorough", "--report", "{config}"], "already exists"),
     ],

@@ -183,9 +183,9 @@ async def test_an_acceptance_can_be_taken_back(tmp_path):
 async def test_what_has_no_failure_is_named_and_nothing_is_changed(tmp_path):
     _, _, image, _ = await failed_archive(tmp_path)
     sound = rows(tmp_path, "SELECT attachment_id FROM attachments WHERE status = 'stored' LIMIT 1")[0][0]
-    with pytest.raises(ConfigError, match=f"no failure of attachment {sound}, entity Bug 999"):
+    with pytest.raises(ConfigError, match=f"nothing fails for attachment {sound}, entity Bug 999"):
         accepting(tmp_path, attachments=(image, sound), entities=(EntityRef("Bug", "999"),))
-    with pytest.raises(ConfigError, match=f"no failure of attachment {image}"):
+    with pytest.raises(ConfigError, match=f"nothing fails for attachment {image}"):
         accepting(tmp_path, withdraw, attachments=(image,))
     assert rows(tmp_path, "SELECT * FROM accepted_failures") == []
     accepting(tmp_path, attachments=(image,))

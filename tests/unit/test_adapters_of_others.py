@@ -78,5 +78,5 @@ def test_two_of_the_same_name_are_refused(offer):
 
 def test_an_unknown_name_is_refused_with_all_known_ones(offer):
     offer("acme-desk", "desk")
-    with pytest.raises(ConfigError, match="unknown tracker 'dsek'; known are desk, issuetrak, kiwi, redmine"):
+    with pytest.raises(ConfigError, match="unknown tracker 'dsek'; choose from desk, issuetrak, kiwi, redmine"):
         adapter("dsek")

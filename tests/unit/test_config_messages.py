@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from migrator.config import Settings, options_of, read_configuration
 from migrator.config.messages import WORDS, validation_messages
 from migrator.errors import ConfigError
+from migrator.jobs.given import naming_file
 from migrator.trackers import TRACKERS, adapter
 from tests.unit.test_starting import sections
 
@@ -93,7 +95,7 @@ def test_no_word_of_pydantic_is_in_what_is_said_of_any_option(tracker):
         assert refusals, name
         for said in refusals:
             assert said.startswith(f"configuration: source.options.{name}")
-            assert not [word for word in (*PYDANTIC, "that it can't have") if word in said], said
+            assert not [word for word in (*PYDANTIC, "that isn't allowed") if word in said], said
 
 
 @pytest.mark.parametrize(
@@ -123,3 +125,17 @@ def test_a_mistake_is_said_with_its_key_and_once(tmp_path, lines, says):
     messages = str(refused.value).split("; configuration: ")
     assert says.removeprefix("configuration: ") in " ".join(messages), refused.value
     assert len(messages) == len(set(messages))
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        ("configuration: archive: must not be empty", "a.toml: archive: must not be empty"),
+        ("configuration: unknown key x; configuration: y: must be text", "a.toml: unknown key x; y: must be text"),
+        ("a.toml: [storage] has no effect", "a.toml: [storage] has no effect"),
+        ("the configuration: it is b.toml", "the configuration: it is b.toml"),
+    ],
+)
+def test_a_mistake_is_said_with_the_name_of_the_file(message, says):
+    assert naming_file(message, Path("folder/a.toml")) == says
+    assert naming_file(message, None) == message

@@ -15,8 +15,8 @@ KINDS = ["Story", "Bug", "Task"]
         ("Storys", "did you mean Story?"),
         ("BUG", "did you mean Bug?"),
         ("task_of_a_long_name", "did you mean Task?"),
-        ("Epic", "known are Story, Bug, Task"),
-        ("", "known are Story, Bug, Task"),
+        ("Epic", "choose from Story, Bug, Task"),
+        ("", "choose from Story, Bug, Task"),
     ],
 )
 def test_the_most_similar_word_is_suggested_or_all_are_named(word, hint):
@@ -24,7 +24,7 @@ def test_the_most_similar_word_is_suggested_or_all_are_named(word, hint):
 
 
 def test_where_nothing_is_known_that_is_said():
-    assert did_you_mean("Bug", []) == "known are none"
+    assert did_you_mean("Bug", []) == "there are none"
 
 
 def test_caller_chooses_the_words_and_the_spelling():

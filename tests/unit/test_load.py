@@ -536,4 +536,4 @@ async def test_an_answer_without_a_size_is_held_against_a_list_also_after_a_kill
     target.on_call = None
     summary = await run_load(None, root, mapping, target=cutting)
     assert summary["status"] == "incomplete"
-    assert any("bytes; sent were" in failure["reason"] for failure in summary["failures"])
+    assert any("bytes were sent" in failure["reason"] for failure in summary["failures"])

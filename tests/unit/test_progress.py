@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import time
 from contextlib import closing
@@ -10,6 +11,7 @@ from contextlib import closing
 import pytest
 from rich.console import Console
 
+from migrator.jobs.output import Output
 from migrator.jobs.progress import Shown, write_lines
 from migrator.jobs.progress.bar import Display
 from migrator.jobs.progress.lines import pause_after
@@ -48,6 +50,26 @@ def busy(clock, **how):
     tally.known(643, 643_000_000)
     run_for(tally, clock, 50, size=1_000_000)
     return tally
+
+
+class ColourTerminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_warnings_above_the_bar_are_yellow_too(monkeypatch, no_color):
+    terminal = ColourTerminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    output = Output()
+    with output.progress("backup"):
+        output.warn("from the command")
+        logging.getLogger("migrator").warning("from the log")
+    mark = "warning: " if no_color else "\x1b[33mwarning: \x1b[0m"
+    assert f"{mark}from the command" in terminal.getvalue()
+    assert f"{mark}from the log" in terminal.getvalue()
 
 
 @pytest.mark.parametrize("width", WIDTHS)

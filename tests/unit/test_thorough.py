@@ -158,9 +158,9 @@ class EmptyForTheMissing(SourceWrapper):
     [
         (Forgetful, "listings read again", "FAIL", "3 items are missing the second time: entity Story"),
         (LosesItsPlace, "listings resumed", "FAIL", "20 items of a page of listed are missing"),
-        (Changing, "sizes and bytes", "warn", "12 of 12 files are others the second time"),
+        (Changing, "sizes and bytes", "warn", "12 of 12 files differ the second time"),
         (Refusing, "sizes and bytes", "warn", "12 of 12 files can't be had: 'Bug 29.txt' of Bug 29: no"),
-        (OneAtATime, "files side by side", "FAIL", "11 of 12 files are others if they are fetched at the same time"),
+        (OneAtATime, "files side by side", "FAIL", "11 of 12 files differ if they are fetched at the same time"),
         (Denying, "files that are there", "FAIL", "'Bug 29.txt' of Bug 29 is denied"),
         (EmptyForTheMissing, "an entity that is not there", "warn", "is answered with 0 files"),
         (EmptyForTheMissing, "a file that is not there", "FAIL", "is answered with 12 bytes"),
@@ -178,7 +178,7 @@ async def test_each_oddity_of_a_source_is_found(tracker, odd, probe, expected, d
     ("stranger", "expected", "detail"),
     [
         (lambda _: MemorySource(MemoryTracker()), "FAIL", "are answered with empty listings"),
-        (SourceWrapper, "warn", "shows its listings to anybody"),
+        (SourceWrapper, "warn", "shows its listings to everybody"),
         (Stranger, "ok", "are refused"),
     ],
 )
@@ -192,7 +192,7 @@ async def test_what_there_is_no_time_for_is_said(tracker):
     source = MemorySource(tracker)
     checks = await probe_source(source, lambda: source, lambda: source, quiet, minutes=0)
     assert [state(check) for check in checks] == ["warn"] * 9
-    assert all("not tried: the 0 minutes were over" in check.detail for check in checks)
+    assert all("not tried: the 0 minutes were up" in check.detail for check in checks)
 
 
 async def target_checks(tracker: MemoryTracker, target=TargetWrapper) -> dict[str, Check]:

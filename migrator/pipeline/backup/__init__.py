@@ -221,7 +221,9 @@ class _Backup(Job[BackupSummary]):
         lost = list({*damaged, *scan.missing})
         if lost and (count := await self._executor.call(self._catalog.crawl.requeue, lost)):
             blobs, files = counted(len(lost), "blob is", "blobs are"), counted(count, "file is", "files are")
-            self._findings.warn(f"{blobs} damaged or missing in the archive; {files} fetched again. Is its disk sound?")
+            self._findings.warn(
+                f"{blobs} damaged or missing in the archive; {files} fetched again. Is the disk failing?"
+            )
 
     def _require_space(self) -> None:
         """Files that an earlier run listed need space; check that before any request."""

@@ -49,7 +49,7 @@ async def relocate(source: Source, catalog: Catalog, old: str, new: str) -> str:
         if current == new:
             return f"the archive already belongs to {new}"
         if current != old:
-            raise ConfigError(f"this archive holds {current or 'nothing yet'}, and not {old}: nothing was changed")
+            raise ConfigError(f"this archive holds {current or 'nothing yet'}, not {old}; nothing was changed")
         comparison = await _compare(source, await executor.call(catalog.files.sample, SAMPLE_ENTITIES))
         if not comparison.is_same:
             raise ConfigError(_refusal(comparison, new))
@@ -109,7 +109,7 @@ def _refusal(comparison: Comparison, new: str) -> str:
     same, differing = comparison.same, comparison.differing
     count = same + len(differing)
     if not count:
-        return f"the archive holds no file by which {new} could be recognised; nothing was changed: use another folder"
+        return f"the archive has no file by which {new} could be recognised, so nothing was changed; use another folder"
     shown = "; ".join(differing[:MAX_SHOWN]) + ("; ..." if len(differing) > MAX_SHOWN else "")
     return f"{new} is another tracker: {same} of {count} files agree; {shown}. Nothing was changed"
 

@@ -22,7 +22,7 @@ class Destination:
     def __init__(self, root: Path, destination: Path, *, file: bool) -> None:
         self._named, self.path, self._file = destination, Path(os.path.realpath(destination)), file
         if self.path.is_relative_to(os.path.realpath(root)):
-            raise ConfigError(f"{readable(destination)} is inside of the archive")
+            raise ConfigError(f"{readable(destination)} is inside the archive")
         exists = os.path.lexists(self.path)
         key = hashlib.sha256(os.fsencode(f"{os.path.realpath(root)}\0{self.path}")).hexdigest()[:12]
         # An empty folder can't be replaced if it is a mount point or we may not write to its parent: it is filled.

@@ -190,5 +190,5 @@ async def _is_listed_wrongly(blob: Blob, remote: Attachment, reader: Reader) -> 
 async def _text_there(blob: Blob, remote: Attachment, reader: Reader) -> str:
     sha256 = await reader.as_text(remote, blob)
     if sha256 is None:
-        raise errors.RejectedError(f"arrived as {remote.name!r}, {remote.size} bytes; sent were {blob.size} bytes")
+        raise errors.RejectedError(f"arrived as {remote.name!r} with {remote.size} bytes; {blob.size} bytes were sent")
     return sha256

@@ -64,7 +64,7 @@ class Leftovers:
             summary,
             unmatched_rows=self._rows()[:MAX_RECORDED] if self.unmatched else None,
             unmapped_files=files or None,
-            warnings=("nothing in the archive fits the filters, so nothing was done",) if nothing else None,
+            warnings=("no file in the archive matches the filters, so nothing was done",) if nothing else None,
             incomplete=self._settings.strict and bool(files or self.unmatched),
         )
 

@@ -29,7 +29,7 @@ def _row(catalog: Catalog, identity: str, upload: Upload, mapping: Mapping) -> C
     file, now = upload.attachment, mapping.get(upload.attachment.owner, ())
     stays = None
     if not now:
-        stays = "its row is gone, and no other says where it belongs"
+        stays = "its row is gone, and no other row says where it belongs"
     elif upload.sent_run is None:
         stays = "it was there before, or may have been: no load is known to have sent it"
     elif not set(now) <= catalog.uploads.arrived_at(identity, file.id):

@@ -52,7 +52,7 @@ async def tried(probes: Sequence[Probe], minutes: float, note: Note) -> tuple[Ch
     for name, probe in probes:
         note(name)
         if loop.time() >= deadline:
-            checks.append(Finding(f"not tried: the {minutes:g} minutes were over", odd=True).as_check(name))
+            checks.append(Finding(f"not tried: the {minutes:g} minutes were up", odd=True).as_check(name))
             continue
         try:
             async with asyncio.timeout_at(deadline):

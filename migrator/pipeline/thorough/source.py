@@ -94,7 +94,7 @@ class _SourceProbes:
             "unread": unread,
             "whole": walk.whole,
         }
-        detail = f"{len(walk.steps)} pages with {len(entities)} entities; {len(walk.files)} files of theirs"
+        detail = f"{len(walk.steps)} pages with {len(entities)} entities and {len(walk.files)} files"
         detail += "" if walk.whole else f" (the first {MAX_PAGES} pages of each listing)"
         if unread:
             means = "a backup names what it can't read, and ends with status 3"
@@ -124,9 +124,9 @@ class _SourceProbes:
                 again = set(items_of(await another.read(stream, cursor)))
             if lost := set(items_of(page)) - again:
                 means = "a backup that is interrupted and resumed may miss files"
-                detail = f"{len(lost)} items of a page of {stream} are missing when it is read by its place alone"
+                detail = f"{len(lost)} items of a page of {stream} are missing when it is read again on its own"
                 return Finding(detail, means, fails=True, facts={"lost": len(lost)})
-        return Finding(f"{len(steps)} pages, read by their place alone, are the same", facts={"resumed": len(steps)})
+        return Finding(f"{len(steps)} pages, each read again on its own, are the same", facts={"resumed": len(steps)})
 
     async def _bytes(self) -> Finding:
         """Download a sample twice; the layers below compare each with its listed size."""
@@ -142,10 +142,10 @@ class _SourceProbes:
         facts = {"files": len(files), "failed": len(failures), "differ": differ}
         facts["sizes_listed"] = sum(file.size is not None for file in files)
         if not files:
-            return Finding("no file of a fit size was found, so none was downloaded", odd=True, facts=facts)
+            return Finding("no file of a suitable size was found, so none was downloaded", odd=True, facts=facts)
         if differ:
             means = "the tracker changes files while it sends them: a backup holds what came the first time"
-            return Finding(f"{differ} of {len(files)} files are others the second time", means, odd=True, facts=facts)
+            return Finding(f"{differ} of {len(files)} files differ the second time", means, odd=True, facts=facts)
         if failures:
             means = "a backup names such files as failed and tries them again; `accept` says which are known"
             detail = f"{len(failures)} of {len(files)} files can't be had: {'; '.join(failures[:3])}"
@@ -164,7 +164,7 @@ class _SourceProbes:
         facts = {"files": len(files), "wrong": wrong}
         if wrong:
             means = "set [limits] downloads = 1"
-            detail = f"{wrong} of {len(files)} files are others if they are fetched at the same time"
+            detail = f"{wrong} of {len(files)} files differ if they are fetched at the same time"
             return Finding(detail, means, fails=True, facts=facts)
         return Finding(f"{len(files)} files fetched at the same time are the same", facts=facts)
 
@@ -225,7 +225,7 @@ class _SourceProbes:
                 return Finding(f"are answered with: {error}", facts=facts)
         facts = {"answer": "listing", "items": len(walk.items())}
         if walk.items():
-            return Finding("the tracker shows its listings to anybody", odd=True, facts=facts)
+            return Finding("the tracker shows its listings to everybody, without credentials", odd=True, facts=facts)
         means = "a password that was changed looks like a tracker that was emptied; [source] max_gone guards against it"
         return Finding("are answered with empty listings", means, fails=True, facts=facts)
 

@@ -166,7 +166,7 @@ class _TargetProbes:
         facts = {"whole": sum(sent.arrived for sent in there), "re_encoded": len(re_encoded), "other": len(other)}
         if other:
             means = "a load compares what arrives, and names such files as failed"
-            detail = f"others came back: {', '.join(other)}"
+            detail = f"came back different: {', '.join(other)}"
             return Finding(detail, means, fails=True, facts=facts)
         if re_encoded:
             means = "such files count as uploaded, and the report says that their text was re-encoded"

@@ -42,7 +42,7 @@ class Settings(CatalogPart):
         """`ConfigError` unless this is the archive of that source."""
         held = self.get("source")
         if held != identity:
-            raise ConfigError(f"this archive holds {held or 'nothing yet'}, and not {identity}: nothing was done")
+            raise ConfigError(f"this archive holds {held or 'nothing yet'}, not {identity}; nothing was done")
 
     def move_source(self, old: str, new: str) -> None:
         """Rename this archive's source from `old` to `new`, completely or not at all. Repeating it is harmless.

@@ -44,9 +44,9 @@ def parsed_recipients(recipients: Sequence[str]) -> list[Any]:
         try:
             found.append(x25519.Recipient.from_str(text))
         except _pyrage().RecipientError:
-            what = "a private key" if text.upper().startswith("AGE-SECRET-KEY-") else "no public key"
+            what = "the private key" if text.upper().startswith("AGE-SECRET-KEY-") else "not a public key"
             raise ConfigError(
-                f'configuration: encryption.recipients[{number}] is {what} of age; one begins with "age1"'
+                f'configuration: encryption.recipients[{number}] is {what} of age; a public key begins with "age1"'
             ) from None
     return found
 
@@ -59,7 +59,7 @@ def parsed_identities(text: str) -> list[Any]:
     except _pyrage().IdentityError:
         found = []
     if not found:
-        raise ConfigError('configuration: encryption.identity has no private key of age ("AGE-SECRET-KEY-1...")')
+        raise ConfigError('configuration: encryption.identity has no private age key ("AGE-SECRET-KEY-1...")')
     return found
 
 

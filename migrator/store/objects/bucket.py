@@ -203,7 +203,7 @@ class Bucket:
                 if "NoSuchUpload" not in str(error):
                     raise
                 if self.size(path) != sent:
-                    raise StorageError(f"{self.name}: {path} was sent, and is not there as it should be") from error
+                    raise StorageError(f"{self.name}: {path} was sent, but is not there as it should be") from error
 
     def put_file(self, path: str, file: Path) -> None:
         """Write an object with the content of a file."""

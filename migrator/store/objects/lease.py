@@ -88,7 +88,7 @@ class Lease:
         if not self._lost and _seconds_awake() - self._renewed_at > TRUSTED_SHARE * self._seconds:
             self._renew()
         if self._lost:
-            raise ArchiveLockedError(f"{self._bucket.name} was taken over by another run, as this one had stalled")
+            raise ArchiveLockedError(f"{self._bucket.name} was taken over by another run, because this one had stalled")
 
     def _acquire(self) -> None:
         found = self._bucket.read(LOCK)
@@ -149,7 +149,7 @@ class Lease:
             try:
                 self._renew()
             except StorageError as error:
-                _log.info("the lock could not be renewed, which is tried again: %s", error)
+                _log.info("the lock could not be renewed, and will be tried again: %s", error)
 
     def _renew(self) -> None:
         with self._writing:

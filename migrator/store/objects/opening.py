@@ -106,12 +106,10 @@ def _opened(bucket: Bucket, identity: str) -> bytes | None:
         return bytes.fromhex(b"".join(age.decrypted(iter([found[0]]), age.parsed_identities(identity))).decode())
     except age.UndecryptableError as error:
         if age.OTHER_RECIPIENTS in str(error):
-            raise ConfigError(
-                f"configuration: encryption.identity is none of those for whom {bucket.name} is encrypted"
-            ) from None
+            raise ConfigError(f"configuration: {bucket.name} is not encrypted for encryption.identity") from None
         raise ArchiveDamagedError(f"{bucket.name}: {_THERE}: {error}") from error
     except ValueError as error:
-        raise ArchiveDamagedError(f"{bucket.name}: {_THERE} is no key") from error
+        raise ArchiveDamagedError(f"{bucket.name}: {_THERE} is not a valid key") from error
 
 
 def _require_new(bucket: Bucket, folder: Path, *, create: bool) -> None:
@@ -119,7 +117,7 @@ def _require_new(bucket: Bucket, folder: Path, *, create: bool) -> None:
     found = bucket.read(README)
     if (folder / JOURNAL).exists() or bucket.size(JOURNAL) is not None or (found and found[0] == PLAIN.readme.encode()):
         raise ConfigError(
-            f"{bucket.name} is not encrypted, and stays so: `migrator copy` it to an address of its own, "
+            f"{bucket.name} is not encrypted, and can't be encrypted later: `migrator copy` it to another address, "
             "named by a configuration with [encryption]"
         )
     if not create:
@@ -133,7 +131,7 @@ def _kept(folder: Path) -> bytes | None:
             return bytes.fromhex((folder / NAMES_KEY).read_text())
         except ValueError:
             raise ArchiveDamagedError(
-                f"{folder / NAMES_KEY} is no key; delete it to take the one of the bucket"
+                f"{folder / NAMES_KEY} is not a valid key; delete it to use the one in the bucket"
             ) from None
     return None
 

@@ -188,7 +188,7 @@ class StoringObjects(Storing):
         elif holds(path, blob.size):
             bucket.move(path, to, blob.size)
         elif not holds(to, blob.size):  # else it has got its name before, if this is repeated
-            raise StorageError(f"{bucket.name}: {path} was sent, and is not there as it should be")
+            raise StorageError(f"{bucket.name}: {path} was sent, but is not there as it should be")
 
     @override
     def rename(self) -> None:

@@ -105,7 +105,7 @@ class IssuetrakTarget(CreatesNothing, Issuetrak, Target):
     def _require_lists(self, owner: EntityRef) -> None:
         """Raise an error after an upload that no route lists: for its issue, one that ends the load."""
         if self._unlisted is not None:
-            reason = f"{self._unlisted} was given a file, and still no route lists any; see options.list_route"
+            reason = f"{self._unlisted} was given a file, but still no route lists any; see options.list_route"
             raise errors.TrackerUnreachableError(reason) if owner == self._unlisted else errors.RejectedError(reason)
 
     async def _send_as(self, author: str, owner: EntityRef, draft: Draft, body: Body) -> Attachment | None:

@@ -54,7 +54,7 @@ class ZipBatch:
             packed = base64.b64decode(text(answer.get("CompressedAttachmentsContent")), validate=True)
             self._zip = zipfile.ZipFile(io.BytesIO(packed))
         except _DAMAGE_ERRORS:
-            raise UnexpectedBodyError("the answer holds no ZIP archive") from None
+            raise UnexpectedBodyError("the answer is not a ZIP archive") from None
 
     def content(self, file_id: str, size: int) -> bytes | None:
         """The content of a file; None if the ZIP lacks it or its size is not exactly this."""

@@ -76,7 +76,7 @@ class Api:
         try:
             return result_in(await self._answer(request, once=True), method)
         except MethodError as error:
-            raise OutcomeUnknownError(f"{method}: its fate is unknown ({error})", finished=True) from None
+            raise OutcomeUnknownError(f"{method}: it may or may not have been done ({error})", finished=True) from None
 
     async def find(self, kind: str, **lookups: object) -> list[Any]:
         """The test cases or plans that meet these conditions, in no order."""

@@ -256,7 +256,7 @@ class Containers:
             path = f"projects/{quote(key, safe='')}/wiki/{quote(title, safe='')}.json"
             return object_in(await self._api.get(path, {"include": "attachments"}), "wiki_page")
         if ref.kind not in RECORD_NAMES:
-            raise GoneError(f"{ref}: Redmine has no such kind")
+            raise GoneError(f"{ref}: Redmine doesn't have this kind")
         list_name, key = RECORD_NAMES[ref.kind]
         query = {"include": "enabled_modules" if ref.kind == PROJECT else "attachments"}
         try:

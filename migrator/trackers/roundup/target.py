@@ -61,7 +61,7 @@ class RoundupTarget(RoundupTracker, Target):
             answer = await self._write("PATCH", f"{kind}/{number}", {"@op": "add", "files": [file]}, state)
         changed = as_object(object_in(answer.json(), "data").get("attribute"))
         if file not in (changed.get("files") or ()):
-            raise OutcomeUnknownError(f"{owner}: Roundup said yes, but doesn't link the file", accepted=True)
+            raise OutcomeUnknownError(f"{owner}: Roundup accepted the file, but doesn't link it", accepted=True)
         return Attachment(attachment_id(kind, number, file), owner, draft.name, draft.size, locator=file)
 
     async def _send(self, draft: Draft, body: Body) -> str:

@@ -116,11 +116,11 @@ class RtTarget(RtTracker, Target):
             raise OutcomeUnknownError(f"sent, but it could not be read back ({error})") from None
         if len(files) != 1:
             reason = f"there are {len(files)} files on the comment; may this account see comments?"
-            raise OutcomeUnknownError(f"RT said yes, but {reason}", accepted=True)
+            raise OutcomeUnknownError(f"RT accepted it, but {reason}", accepted=True)
         [file], [there] = files, contents
         if there.sha256.digest() != sent.sha256.digest():
             if there.size == sent.size:
-                raise OutcomeUnknownError("RT said yes, but the file has other bytes there", accepted=True)
+                raise OutcomeUnknownError("RT accepted the file, but has different content", accepted=True)
             await self._note_cut(file, sent.size, there.size)
         return replace(file, size=there.size)
 

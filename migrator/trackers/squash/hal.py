@@ -246,5 +246,5 @@ def decode(cursor: Cursor) -> list[PageStep]:
     except (ValueError, TypeError):
         steps = []
     if not steps or not all(isinstance(step.path, str) for step in steps):
-        raise ArchiveDamagedError(f"a checkpoint of another version: {cursor[:40]!r}; delete the row in `checkpoints`")
+        raise ArchiveDamagedError(f"checkpoint of another version: {cursor[:40]!r}; delete the row in `checkpoints`")
     return steps

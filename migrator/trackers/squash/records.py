@@ -47,7 +47,7 @@ PARENTS = {
 }
 """For records that have no list of their own: the kind of their parents, and the listing below a parent."""
 NO_RECORDS = (
-    "files have neither size nor date (GET attachments/{id} doesn't exist, or its answer makes no sense): "
+    "files have neither size nor date (GET attachments/{id} doesn't exist, or its answer is invalid): "
     "they are backed up and loaded, but sizes are not compared"
 )
 MAX_THROTTLED_LISTS = 2

@@ -30,7 +30,7 @@ class SquashTarget(CreatesNothing, SquashTM, Target):
 
     def __init__(self, http: HttpClient, options: Options) -> None:
         if not _EXTENSION.fullmatch(options.extension):
-            raise ConfigError("target.options.extension: one to ten letters or digits are wanted, without the dot")
+            raise ConfigError("target.options.extension: must be one to ten letters or digits, without the dot")
         # Files of an owner that can't be listed must not be loaded: each load would send them again.
         super().__init__(http, replace(options, untold="report"))
         self._passing = Passing(self.find_attachments, self._send, self._renamed)

@@ -112,7 +112,7 @@ class Api:
                 continue
             self._known[collection.name] = number
             return page
-        raise refusal or errors.UnexpectedBodyError(f"{collection.name}: there is no way to ask for it")
+        raise refusal or errors.UnexpectedBodyError(f"{collection.name}: it can't be requested")
 
     def _listing(self, collection: Collection, number: int, *ids: str, first: bool) -> Listing:
         path = collection.name.format(*ids).partition("?")[0]

@@ -35,7 +35,7 @@ from migrator.trackers.targetprocess.parse import (
 from migrator.wire import HttpClient, read_json
 
 _LOSSES = {
-    "Attachments": "files are found by their entities only, and those of comments, of e-mails and of nobody are not",
+    "Attachments": "files are found through their entities only: those of comments, e-mails and nobody are missed",
     "Generals": "files that only their entity lists are not found, nor entities without files",
     "Comments": "files of comments stay without their entity (Unlinked)",
     "Messages": "files of e-mails stay without their entity (Unlinked)",
@@ -173,7 +173,7 @@ class TargetprocessSource(Targetprocess, Source):
         reason = f"the entities state {stated} files, and the list of all attachments has {listed}"
         if not listed:
             return (Unread(EntityRef("Attachments", "GET api/v1/Attachments"), reason),), ()
-        return (), (f"{reason}: those of comments, of e-mails and of nobody that it lacks are not found",)
+        return (), (f"{reason}: files that it lacks and that belong to comments, e-mails or nothing are not found",)
 
     async def _comments(self, cursor: Cursor | None) -> Page:
         page = await self._api.page(COMMENTS, cursor)

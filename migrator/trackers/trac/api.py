@@ -59,7 +59,7 @@ class Api:
         except UnexpectedBodyError:
             raise
         except RetriableError as error:
-            raise OutcomeUnknownError(f"{error}: its fate is unknown", finished=True) from None
+            raise OutcomeUnknownError(f"{error}: it may or may not have been done", finished=True) from None
 
     async def calls(self, calls: Sequence[Call]) -> list[Any]:
         """The result or error of each of many calls, made by one request. Raises errors that may pass."""

@@ -20,7 +20,7 @@ from migrator.trackers.trac.client import KIND, TracTracker, attachments_in, tic
 PAGE_SIZE = 100
 """Tickets on a page: their numbers are asked for by one request, and all that is known of them by another."""
 NOT_READ = "files on wiki pages and milestones are not read: only those of tickets"
-HIDDEN = "its change log names files, and its list shows none; may this account see them (ATTACHMENT_VIEW)?"
+HIDDEN = "its change log names files, but its list shows none; may this account see them (ATTACHMENT_VIEW)?"
 
 
 def names_files(log: object) -> bool:

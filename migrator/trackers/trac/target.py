@@ -15,7 +15,7 @@ from migrator.trackers.strict import digits
 from migrator.trackers.trac.client import KIND, Options, TracTracker
 from migrator.wire import Base64CallBody, HttpClient
 
-TWINS = "of several files of one name on a ticket, Trac calls the second NAME.2.txt and so on; the report names them"
+TWINS = "of several files with one name on a ticket, Trac renames the second to NAME.2.txt and so on; see the report"
 REPLACES = False
 """The last parameter of an upload. Left out, it is true, and an older file of the same name is deleted."""
 NOTIFIES = False
@@ -52,7 +52,7 @@ class TracTarget(TracTracker, Target):
         async with self._tickets.hold(number):
             name = await self._api.put(call, method)
         if not isinstance(name, str) or not name:
-            raise UnexpectedBodyError(f"{method}: the answer is no name")
+            raise UnexpectedBodyError(f"{method}: the answer is not a name")
         return Attachment(f"{owner.id}/{name}", owner, name, draft.size, description=draft.description)
 
     @override
@@ -78,7 +78,7 @@ class TracTarget(TracTracker, Target):
         title = draft.title.strip() or "untitled"
         number = integer(await self._api.write("ticket.create", title, draft.marked, fields, NOTIFIES))
         if not number:
-            raise UnexpectedBodyError("ticket.create: the answer is no number")
+            raise UnexpectedBodyError("ticket.create: the answer is not a number")
         return EntityRef(KIND, str(number))
 
     @override

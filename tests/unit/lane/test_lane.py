@@ -705,7 +705,7 @@ async def test_server_that_wants_a_certificate_of_ours_is_understood(tmp_path):
     route = Route(*TlsFiles("t", ca_file=made.ca).contexts())
     with demanding(made.server(demands=True)) as url:
         async with client(url, route=route) as http:
-            with pytest.raises(errors.ConnectError, match=r"wants one; see `tls\.client_cert`"):
+            with pytest.raises(errors.ConnectError, match=r"requires one; see `tls\.client_cert`"):
                 await fetched(http)
 
 
