@@ -192,11 +192,13 @@ def run(arguments: list[str]) -> int:
 
 def _finish(output: Output, summary: object) -> int:
     """Print a summary and return the exit status it means; help and version give a number instead."""
-    from migrator.pipeline.summary import NightlySummary, Summary
+    if summary is None or isinstance(summary, int):
+        return summary or 0
+    from migrator.pipeline.summary import Summary
 
     if not isinstance(summary, Summary):
-        return summary if isinstance(summary, int) else 0
+        return 0
     output.result(summary)
     output.suggest(summary)
-    ended_by = summary.error if isinstance(summary, NightlySummary) else None
+    ended_by = getattr(summary, "error", None)  # of a night
     return ended_by.code if ended_by else EXIT_STATUS[summary.status]

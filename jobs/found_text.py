@@ -8,18 +8,20 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from migrator.jobs.lists import print_line, shown
-from migrator.pipeline.summary import FindSummary, FoundFile, GetSummary
+from migrator.pipeline.find import facts_of
+from migrator.pipeline.summary import FindSummary, GetSummary
 from migrator.printable import printable
 from migrator.units import counted, human_size
 
 MAX_COLUMN_CELLS = 40
 """A longer entity or name pushes the rest of its line to the right, so that it can be copied whole."""
-DATE_CHARACTERS = len("2026-01-31")
 
 
 def print_found(out: Console, summary: FindSummary) -> None:
-    """The entity, name, size, date and title of each file, and how many there are."""
-    rows = [[_one_line(value) for value in (file.owner, file.name, _facts(file), file.title)] for file in summary.files]
+    """What `get` takes for it, name, size, date and title of each file, and how many there are."""
+    rows = [
+        [_one_line(value) for value in (file.words, file.name, facts_of(file), file.title)] for file in summary.files
+    ]
     widths = [_width(row[column] for row in rows) for column in range(3)]
     for row in rows:
         cells = [value + " " * (width - cell_len(value)) for value, width in zip(row, widths, strict=False)]
@@ -30,13 +32,6 @@ def print_found(out: Console, summary: FindSummary) -> None:
 
 def _one_line(text: str) -> str:
     return printable(" ".join(text.split("\n")))
-
-
-def _facts(file: FoundFile) -> str:
-    size = "" if file.size is None else human_size(file.size)
-    return ", ".join(
-        filter(None, (size, file.created_at[:DATE_CHARACTERS], "" if file.status == "stored" else file.status))
-    )
 
 
 def _width(values: Iterable[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ from migrator.jobs.terminal import tell
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
+
+_HINT = re.compile(r"(?<=`migrator )([a-z]+) (CONFIG|ARCHIVE)(?=[ `])")
+"""A command in a hint, and what it works on."""
 
 
 def configuration_for(given: Path) -> Path:
@@ -24,14 +28,35 @@ def configuration_for(given: Path) -> Path:
     from migrator.store import is_archive
 
     if not is_archive(given):
-        raise ConfigError(f"{given} is a folder, but a configuration is needed here (`migrator init` writes one)")
-    found = sorted({path.resolve() for folder in (given.parent, Path()) for path in folder.glob("*.toml")})
-    found = [path for path in found if _archive_of(path) == given.resolve()]
+        raise ConfigError(f"{given} is a folder; but a configuration is needed here (`migrator init` writes one)")
+    found = _configurations_of(given)
     if len(found) != 1:
         several = f"one of {', '.join(path.name for path in found)}" if found else "none beside it names it"
         raise ConfigError(f"{given} is an archive, but a configuration that names it is needed here: {several}")
     tell(f"{given} is the archive of {found[0]}; using that configuration")
     return found[0]
+
+
+def _configurations_of(archive: Path) -> list[Path]:
+    """Those beside an archive or in the current folder that name it."""
+    found = sorted({path.resolve() for folder in (archive.parent, Path()) for path in folder.glob("*.toml")})
+    return [path for path in found if _archive_of(path) == archive.resolve()]
+
+
+def pasteable(text: str, given: str | None) -> str:
+    """A text whose hints can be run as they are: in place of CONFIG or ARCHIVE they have what the command was given.
+
+    Where that is an archive, and no configuration or more than one names it, CONFIG stays.
+    """
+    if given is None:
+        return text
+
+    def filled(hint: re.Match[str]) -> str:
+        path = Path(given)
+        known = hint[2] == "ARCHIVE" or path.is_file() or (path.is_dir() and len(_configurations_of(path)) == 1)
+        return f"{hint[1]} {shlex.quote(given)}" if known else hint[0]
+
+    return _HINT.sub(filled, text)
 
 
 def naming_file(message: str, given: Path | None) -> str:

@@ -211,6 +211,6 @@ def _remedies(problems: Sequence[Problem]) -> Iterator[str]:
     if "E03" in codes:
         yield "next: unknown files were put there by somebody else: look at them, then remove them"
     if codes & CATALOG_CODES:
-        yield "next: `migrator rebuild` rebuilds the catalog from what the archive holds"
+        yield "next: `migrator rebuild ARCHIVE` rebuilds the catalog from what the archive holds"
     if codes & JOURNAL_CODES:
         yield "next: a backup, load or rebuild rewrites the manifest"

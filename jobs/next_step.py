@@ -16,6 +16,7 @@ from migrator.pipeline.summary import (
     BackupSummary,
     CheckSummary,
     DemoSummary,
+    FindSummary,
     InitSummary,
     LoadSummary,
     MapSummary,
@@ -34,7 +35,7 @@ RUN_AGAIN = (BackupSummary, LoadSummary, MigrateSummary, RestoreSummary, Rollbac
 """Commands that try again what failed."""
 
 
-def next_step(summary: Summary, given: Path | None) -> str:
+def next_step(summary: Summary, given: str | None) -> str:
     """What to run after a command that ended like this; empty if there is nothing to say.
 
     `given` is the configuration or archive that it was called with.
@@ -46,7 +47,7 @@ def next_step(summary: Summary, given: Path | None) -> str:
         return f"put in addresses and accounts, then run: migrator check {config}" if summary.config else ""
     if given is None:
         return ""
-    place = shlex.quote(str(given))
+    place = shlex.quote(given)
     if summary.status is RunStatus.INTERRUPTED:
         if isinstance(summary, MigrateSummary) and summary.map:
             return f"look through {summary.map.mapping}, then run: migrator load {place} --dry-run"
@@ -79,18 +80,21 @@ def _after_trouble(summary: Summary, place: str) -> str:
     return ""
 
 
-def _after_success(summary: Summary, place: str, given: Path) -> str:
+def _after_success(summary: Summary, place: str, given: str) -> str:
     match summary:
         case CheckSummary():
             return f"migrator backup {place}"
         case BackupSummary():
-            return _after_backup(place, _configuration(given))
+            return _after_backup(place, _configuration(Path(given)))
         case MapSummary():
             return f"look through {shlex.quote(summary.mapping or '')}, then run: migrator load {place} --dry-run"
         case LoadSummary() | MigrateSummary():
             return f"migrator report {place} --out report.html"
         case RebuildSummary():
             return f"migrator verify {place}"
+        case FindSummary() if held := [file for file in summary.files if file.sha256]:
+            at = f" --at {shlex.quote(summary.at)}" if summary.at else ""
+            return f"migrator get {place} {held[0].words}{at} -o ."
     return ""
 
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 def _given(context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
     """The configuration, also where its archive is given. It is kept for the line that says what to run next."""
     found = configuration_for(given)
-    context.obj.given = found
+    context.obj.given = str(found)
     return found
 
 
@@ -43,7 +43,7 @@ def place_of(context: click.Context, _parameter: click.Parameter, given: str | N
     if given is None:
         return None
     path = Path(given)
-    context.obj.given = path
+    context.obj.given = given
     if path.is_file():
         from migrator.config import read_configuration
 

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import copy
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from migrator.errors import StorageError
+from migrator.jobs.given import pasteable
 from migrator.jobs.terminal import LIVE_DISPLAY, LOG_FORMAT, coloured, json_line, say, tell
 from migrator.printable import LINES, printable
 from migrator.progress import Progress, Silent
@@ -61,7 +61,7 @@ class Output:
         self.quiet = False
         self.warnings: list[str] = []
         self.prefix, self.bars = "", True
-        self.given: Path | None = None
+        self.given: str | None = None
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't encode must not end a run
                 stream.reconfigure(errors="backslashreplace")
@@ -90,12 +90,13 @@ class Output:
 
     def warn(self, text: str) -> None:
         """Write a warning, quiet or not."""
+        text = pasteable(text, self.given)
         self.warnings.append(text)
         tell(printable(self.prefix + text, LINES), "warning", "warning: ")
 
     def error(self, text: str) -> None:
         """Write why the command, or a part of it, failed."""
-        tell(printable(self.prefix + text, LINES), "error", "error: ")
+        tell(printable(self.prefix + pasteable(text, self.given), LINES), "error", "error: ")
 
     def notes_of(self, error: BaseException) -> None:
         """Write what there is to say beside an error: what is kept, and how to go on."""
@@ -103,13 +104,13 @@ class Output:
             tell(printable(self.prefix + text, LINES), "error")
 
     def result(self, summary: Summary) -> None:
-        """Write the result of a command."""
+        """Write the result of a command; not of a quiet night in which all was well."""
         if self.as_json:
             say(_document(summary.as_json()) + "\n")
-        else:
+        elif not (self.quiet and summary.silent_if_quiet):
             from migrator.jobs.text import summary_text
 
-            say(summary_text(summary))
+            say(pasteable(summary_text(summary), self.given))
 
     def suggest(self, summary: Summary) -> None:
         """Write what to run next, for a person; `given` is the configuration or archive of this command."""
@@ -123,7 +124,7 @@ class Output:
     def failed(self, command: str, code: int, message: str) -> int:
         """Write the document of a command that failed; returns the code."""
         if self.as_json:
-            error = {"code": code, "message": message}
+            error = {"code": code, "message": pasteable(message, self.given)}
             with suppress(StorageError):  # the message is on stderr as well
                 say(_document({"command": command, "status": "failed", "error": error}) + "\n")
         return code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from migrator.config import (
     Configuration,
@@ -18,6 +19,9 @@ from migrator.config import (
 from migrator.errors import ConfigError
 from migrator.filenames import readable
 from migrator.store import Bucket, BucketAddress, Encryption, InStep, in_step
+
+if TYPE_CHECKING:
+    from migrator.pipeline.export import InBucket
 
 OBSTORE_KEYS = {
     "s3": {
@@ -105,6 +109,29 @@ def place_named(given: str) -> Place:
     if path.is_file():
         return place_of(read_configuration(path))
     return _folder(path)
+
+
+def destination_named(given: str, archive: Place, *, file: bool) -> Path | InBucket:
+    """Where somebody wants an export: a path, or an address; with `file` that of an object.
+
+    A store of the same kind as the archive's is reached like that, another one as the cloud's environment says.
+    """
+    from migrator.pipeline.export import InBucket
+
+    if not is_address(given):
+        return Path(given)
+    try:
+        url, name = store_address(given), ""
+    except ValueError as error:
+        raise ConfigError(f"{given}: {error}") from None
+    if file:
+        url, _, name = url.rpartition("/")
+        if url.endswith(":/"):
+            raise ConfigError(f"{given} names no file in a bucket")
+    address = BucketAddress(url)
+    if isinstance(archive, ArchivePlace) and url.partition("://")[0] == archive.address.url.partition("://")[0]:
+        address = BucketAddress(url, archive.address.options, archive.address.allow_http)
+    return InBucket(Bucket.at(address), name)
 
 
 def _folder(path: Path) -> Place:

@@ -21,7 +21,7 @@ UPLOAD = "upload"
 
 
 def print_plan(out: Console, summary: LoadSummary | RestoreSummary) -> None:
-    """What would be uploaded, renamed and skipped, and what would fail and why."""
+    """What would be uploaded, renamed and skipped, and what would fail and why; of a restore, the files by name."""
     print_headline(out, summary, f"{summary.command} --dry-run")
     failures = print_general_failures(out, summary.failures)
     rows, counts = summary.rehearsal or (), summary.dry_run
@@ -31,6 +31,8 @@ def print_plan(out: Console, summary: LoadSummary | RestoreSummary) -> None:
             f"would create {counted(stubs, 'entity', 'entities')}, and upload their files, which are not listed here"
         )
     out.print(f"would upload {counted(len(sent), 'file')} ({human_size(counts.would_send_bytes if counts else 0)})")
+    if isinstance(summary, RestoreSummary):
+        print_first(out, [_name(row) for row in sent])
     if renamed := [row for row in sent if row.name_at_target not in {None, row.name}]:
         out.print(Text(f"would rename {counted(len(renamed), 'file')}", "yellow"))
         print_first(out, [f"{_name(row)}: as {row.name_at_target}" for row in renamed])

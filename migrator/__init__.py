@@ -5,23 +5,25 @@ The map: what each module or package may import of the others. `tests/test_house
     model, errors, dates        <- nothing
     filenames, hints, printable <- nothing
     progress, units, whole_file <- nothing
+    first_use                   <- nothing
     ports                       <- model, errors
     sniffing                    <- model, ports, printable
     selection                   <- model, errors, hints
     mapping                     <- model, errors, hints, printable, whole_file
-    store                       <- model, errors, dates, units
+    store                       <- model, errors, dates, first_use, units
     config                      <- errors, filenames, hints, printable, units, mapping
     wire                        <- model, errors, ports, sniffing, units
     layers, trackers            <- model, errors, ports, sniffing, wire
-    pipeline                    <- model, errors, filenames, hints, printable, units, whole_file, ports, progress,
-                                   selection, mapping, store
+    pipeline                    <- model, errors, filenames, first_use, hints, printable, units, whole_file, ports,
+                                   progress, selection, mapping, store
     sandbox                     <- nothing
     testing                     <- model, errors, ports
     jobs                        <- everything
 
 - `model` has the words as types, `errors` what can go wrong, `ports` the interface between trackers and jobs.
 - `units` reads and writes quantities: sizes, rates, durations, shares, counts, dates. `hints` says which word somebody
-  may have meant, `printable` makes text safe to show, `whole_file` writes a file whole or not at all.
+  may have meant, `printable` makes text safe to show, `whole_file` writes a file whole or not at all,
+  `first_use` imports what few commands need when it is used.
 - `sniffing` looks at bodies: a login page, an error message, or the file?
 - `wire` speaks HTTP to one tracker: a request becomes an answer or one of our errors.
 - `trackers` holds a package for each tracker, and the toolbox that they share.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from migrator.pipeline.summary import Check, CheckedSide, CheckSummary
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
+    from migrator.jobs.place import Place
 
 
 @click.command("check")
@@ -53,8 +55,8 @@ def command(
     entity there, best a new one that nobody needs: files with odd names, texts and sizes are sent to it, read back,
     compared, and deleted again if the tracker can do that. Each finding says what it means for a backup or a load.
 
-    The store of an archive in a bucket, the addresses of [notify] and the folders of the files of [nightly] are looked
-    at too; nothing is sent.
+    The archive, if there is one yet, has to be one of this tracker. The store of one in a bucket, the addresses of
+    [notify] and the folders of the files of [nightly] are looked at too; nothing is sent.
     """
     from migrator.config import read_configuration
     from migrator.jobs.runtime import cancel_on_stop, run_job
@@ -78,7 +80,7 @@ async def _check(configuration: Configuration, output: Output, to: EntityRef | N
     from migrator.jobs.nightly import check_nights
 
     source = await _check_source(configuration, output)
-    source = replace(source, checks=(*source.checks, *await asyncio.to_thread(_check_store, configuration)))
+    source = replace(source, checks=(*source.checks, *await asyncio.to_thread(_check_archive, configuration)))
     target = await _check_target(configuration, output) if configuration.settings.target else None
     if thorough:
         from migrator.jobs.thorough import source_checks, target_checks
@@ -105,23 +107,44 @@ async def _check_source(configuration: Configuration, output: Output) -> Checked
         await wired.tracker.close()
 
 
-def _check_store(configuration: Configuration) -> list[Check]:
-    """Whether the store of an archive in a bucket can be reached and read; nothing is written."""
-    from migrator.errors import StorageError
-    from migrator.jobs.place import ArchivePlace, place_of
+def _check_archive(configuration: Configuration) -> list[Check]:
+    """Whether the archive is one of this tracker, and the store of one in a bucket can be read; nothing is written."""
+    from migrator.errors import MigratorError
+    from migrator.jobs.place import ArchivePlace, folder_of, place_of
+    from migrator.store import is_archive
 
     place = place_of(configuration)
-    if not isinstance(place, ArchivePlace):
-        return []
-    if place.encryption is not None:
+    if isinstance(place, ArchivePlace) and place.encryption is not None:
         place.encryption.require_recipients()
     try:
-        place.bucket().look()
-    except StorageError as error:
+        checks = _look_at_store(place)
+        if is_archive(folder_of(place)):
+            checks.append(_look_at_catalog(folder_of(place), configuration))
+    except MigratorError as error:
         return [Check("archive", ok=False, detail=str(error))]
+    return checks
+
+
+def _look_at_store(place: Place) -> list[Check]:
+    from migrator.jobs.place import ArchivePlace
+
+    if not isinstance(place, ArchivePlace):
+        return []
+    place.bucket().look()
     return [
         Check("archive", ok=True, detail=f"{place.address.url} can be read; whether it can be written is not tried")
     ]
+
+
+def _look_at_catalog(folder: Path, configuration: Configuration) -> Check:
+    """As a backup looks at it. For a bucket, this is what the machine knows of it."""
+    from migrator.filenames import readable
+    from migrator.jobs.wiring import identity
+    from migrator.store import Catalog
+
+    with closing(Catalog(folder, read_only=True)) as catalog:
+        catalog.settings.require_no_other_source(identity(configuration.settings.source))
+    return Check("archive", ok=True, detail=f"{readable(folder)} is the archive of this tracker")
 
 
 async def _check_target(configuration: Configuration, output: Output) -> CheckedSide:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("export")
 @archive_argument
-@click.argument("dest", type=click.Path(path_type=Path))
+@click.argument("dest", type=click.Path())
 @click.option(
     "--format",
     "shape",
@@ -43,7 +42,7 @@ def command(
     /,
     *,
     archive: Place,
-    dest: Path,
+    dest: str,
     shape: str,
     link: bool,
     copy: bool,
@@ -60,15 +59,25 @@ def command(
     Each file is hashed as it is written: a damaged one is named and left out (exit status 5). An export that is stopped
     or killed leaves nothing at DEST.
 
+    DEST may be in a store: s3://bucket/folder, or s3://bucket/files.zip, reached like ARCHIVE if that is in a store of
+    the same kind, else as the environment says. Files are sent while they are read. What a kill leaves there, the next
+    export to the same place deletes.
+
     The files are copies, dated like the attachments, to do with as you like; they take no space if the file system can
     clone files (btrfs, XFS). With --link they are the archive's own files, and read-only.
     """
+    from pathlib import Path
+
+    from migrator.jobs.place import destination_named
     from migrator.jobs.runtime import run_job
     from migrator.pipeline.export import ExportSettings
 
     if link and copy:
         raise click.UsageError("--link and --copy can't be used together")
-    settings = ExportSettings(dest, shape, links=link, gone=include_gone, selection=selection)
+    destination = destination_named(dest, archive, file=shape == "zip")
+    if link and not isinstance(destination, Path):
+        raise click.UsageError(f"--link: a store has no hard links, and DEST is {dest}")
+    settings = ExportSettings(destination, shape, links=link, gone=include_gone, selection=selection)
     if at and include_gone:
         raise click.UsageError("--at and --include-gone can't be used together: a snapshot has no deleted files")
     return run_job(lambda stop: _export(archive, settings, at, output, stop))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -25,10 +26,12 @@ def command(_: Output, /, *, archive: Place, texts: tuple[str, ...], at: str) ->
     Case and accents don't matter, and * and ? stand for any characters. If there are several TEXTs, all must occur; quote one
     that has spaces. An id, of an entity (also KIND:ID) or an attachment, has to be given as a whole.
 
-    Reads only, also while a run is under way. `migrator get` takes a file out.
+    Each line begins with what `migrator get ARCHIVE` takes: the entity and the id of the attachment.
+
+    Reads only, also while a run is under way.
     """
     from migrator.jobs.runtime import read_archive
     from migrator.pipeline.find import find
 
     with read_archive(archive, at) as catalog:
-        return find(catalog, texts)
+        return replace(find(catalog, texts), at=at)

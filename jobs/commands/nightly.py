@@ -21,10 +21,13 @@ def command(output: Output, /, *, configs: tuple[Path, ...], parallel: int) -> N
     told. One configuration that fails doesn't stop the others. Nothing is pruned after a backup that was not complete, or
     after a verify that found damage.
 
+    With -q, a night in which all was well prints nothing.
+
     The exit status is the worst of all: 130 stopped, 1 a bug, 5 damaged, 7 disk full, 2 configuration, 4 tracker
     unreachable, 6 archive held by another run (yesterday's?), 3 some files failed, 0 all done, in this order.
     """
     from migrator.jobs.nightly import run_nights
     from migrator.jobs.runtime import run_job
 
+    output.given = str(configs[0]) if len(configs) == 1 else None
     return run_job(lambda stop: run_nights([*configs], parallel, output, stop))

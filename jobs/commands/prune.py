@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from migrator.jobs.options import require_yes, yes_option
 from migrator.jobs.output import Output
 from migrator.jobs.place import place_named
 from migrator.jobs.runtime import held_archive, run_job
 from migrator.pipeline.summary import PruneSummary
-from migrator.units import parse_duration
+from migrator.units import counted, human_size, parse_duration
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
@@ -44,9 +46,18 @@ def _count(period: str) -> str:
 @click.option("--keep-monthly", type=click.IntRange(0), default=0, metavar="N", help=_count("months"))
 @click.option("--keep-yearly", type=click.IntRange(0), default=0, metavar="N", help=_count("years"))
 @click.option("--dry-run", is_flag=True, help="Say what would be forgotten and deleted, and change nothing.")
+@yes_option
 @click.pass_obj
 def command(
-    output: Output, /, *, archive: str, dry_run: bool, keep_last: int, keep_within: float | None, **periods: int
+    output: Output,
+    /,
+    *,
+    archive: str,
+    dry_run: bool,
+    yes: bool,
+    keep_last: int,
+    keep_within: float | None,
+    **periods: int,
 ) -> PruneSummary:
     """Forget snapshots of ARCHIVE, and delete the files that nothing needs any more.
 
@@ -57,6 +68,8 @@ def command(
     What goes is gone for good: files that the source deleted, and earlier contents, that only forgotten snapshots held.
     That includes what was deleted at the source before the archive's first snapshot. A restore can put back only what a
     kept snapshot holds, so keep snapshots for as long as it may take until somebody misses a file.
+
+    On a terminal it asks first, showing what would go; "no" changes nothing (exit status 130).
     """
     from migrator.config import read_configuration
     from migrator.pipeline.prune import Retention
@@ -67,7 +80,18 @@ def command(
         retention = configured_retention(read_configuration(Path(archive)))
     if retention == Retention():
         output.warn("no rule says what to keep, so every snapshot stays")
-    return run_job(lambda stop: run_prune(place_named(archive), retention, output, stop, dry_run=dry_run))
+    place = place_named(archive)
+    if not (dry_run or yes) and sys.stdin.isatty():
+        _require_consent(run_job(lambda stop: run_prune(place, retention, output, stop, dry_run=True)))
+    return run_job(lambda stop: run_prune(place, retention, output, stop, dry_run=dry_run))
+
+
+def _require_consent(plan: PruneSummary) -> None:
+    """Ask before anything is forgotten or deleted; the plan is that of a dry run."""
+    snapshots, blobs = len(plan.snapshots["removed"]), plan.blobs["removed"]
+    if snapshots or blobs:
+        what = f"{counted(snapshots, 'snapshot')} and delete {counted(blobs, 'blob')} ({human_size(plan.bytes)})"
+        require_yes(f"Forget {what} for good?", yes=False)
 
 
 def configured_retention(configuration: Configuration) -> Retention:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 @click.command("sandbox")
-@click.argument("tracker", type=click.Choice(["issuetrak", "redmine", "squash", "targetprocess", "teampulse"]))
+@click.argument(
+    "tracker", type=click.Choice(["issuetrak", "redmine", "rt", "squash", "targetprocess", "teampulse", "trac"])
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; by default any free one.")
 @click.option(
     "--entities", type=click.IntRange(1, 1_000_000), default=300, show_default=True, help="Number of made-up entities."

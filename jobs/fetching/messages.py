@@ -14,7 +14,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from typing_extensions import override
 
@@ -22,8 +22,10 @@ from migrator.errors import MigratorError
 from migrator.jobs.recipe import SourceRecipe
 from migrator.model import Attachment, Blob, EntityRef
 from migrator.pipeline.fetch_place import Fetched
-from migrator.store import BucketAddress, Encoding
 from migrator.wire import LentSession, Wait
+
+if TYPE_CHECKING:
+    from migrator.store import BucketAddress, Encoding
 
 
 @dataclass(frozen=True, slots=True)

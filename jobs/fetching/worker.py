@@ -48,7 +48,7 @@ from migrator.pipeline.downloads import Downloader
 from migrator.pipeline.fetch_place import Fetched
 from migrator.pipeline.stop import GRACE_SECONDS, StopToken
 from migrator.progress import Silent
-from migrator.store import PLAIN, Archive, BlobStore, Bucket, ObjectBlobs
+from migrator.store import Archive, BlobStore
 from migrator.wire import BorrowingSigner, Lender, LentSession, SharedRateLimiter, Wait, Waits
 
 PROGRESS_SECONDS = 0.25
@@ -229,6 +229,8 @@ def _store(start: Start) -> BlobStore | None:
     """Where the blobs go, if not into the archive's folder. The run holds the lock."""
     if start.bucket is None:
         return None
+    from migrator.store import PLAIN, Bucket, ObjectBlobs
+
     os.environ.update(start.environment)
     return ObjectBlobs(Bucket.at(start.bucket), start.archive, encoding=start.encoding or PLAIN)
 

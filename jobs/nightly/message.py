@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from migrator.filenames import readable
+from migrator.jobs.given import pasteable
 from migrator.jobs.nightly.findings import Finding
 from migrator.jobs.nightly.memory import Memory
 from migrator.jobs.nightly.text import step_lines
@@ -82,7 +83,8 @@ def news(findings: Sequence[Finding], memory: Memory, now: float) -> News:
 def message(night: NightResult, code: int, path: Path, fresh: News) -> Message:
     """The message about a night that ended with this exit status."""
     title = f"migrator: {readable(Path(path.name))}: {_headline(night, fresh)}"
-    lines = [*step_lines(night), *_listed(fresh), f"next: {_next_command(code, path)}"]
+    found = [pasteable(line, str(path.absolute())) for line in (*step_lines(night), *_listed(fresh))]
+    lines = [*found, f"next: {_next_command(code, path)}"]
     if code == 7:
         lines.insert(-1, "Make room on the disk first; nothing is lost.")
     return Message(_line(title), "\n".join(map(_line, lines)), failed=code != 0)

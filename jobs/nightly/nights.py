@@ -53,6 +53,7 @@ class _Nights:
     async def _night_of(self, path: Path) -> Night:
         name, alone = readable(path), len(self.paths) == 1
         output = self.output.part("" if alone else name, bars=alone or self.parallel == 1)
+        output.given = str(path)
         night = Night(name, output, self.stop)
         if self.stop.is_set():
             night.interrupted = True

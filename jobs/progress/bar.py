@@ -44,7 +44,8 @@ def show_bar(shown: Shown) -> Iterator[Tally]:
         redirect_stderr=False,
     ):
         yield tally
-    console.print(Text(words.last_line(tally)), soft_wrap=True)
+    if ended_with := words.last_line(tally):
+        console.print(Text(ended_with), soft_wrap=True)
 
 
 class _Noting(Tally):

@@ -33,7 +33,8 @@ def write_lines(shown: Shown, say: Callable[[str], None]) -> Iterator[Tally]:
     finally:
         ended.set()
         writer.join()
-        say(last_line(tally))
+        if ended_with := last_line(tally):
+            say(ended_with)
 
 
 def _write_lines(tally: Tally, say: Callable[[str], None], ended: threading.Event) -> None:

@@ -92,9 +92,9 @@ def line(tally: Tally) -> str:
 
 
 def last_line(tally: Tally) -> str:
-    """What was done, when it has ended."""
-    if tally.total_known and not (tally.wanted or tally.files or tally.seen):
-        return f"{tally.shown.label}: nothing to do"
+    """What was done, when it has ended; nothing if it ended before anything was found to do."""
+    if not (tally.wanted or tally.files or tally.seen):
+        return f"{tally.shown.label}: nothing to do" if tally.total_known else ""
     seconds, size = tally.seconds, human_size(tally.bytes)
     rate = f" ({human_size(tally.bytes / seconds)}/s)" if seconds >= 1 else ""
     parts = (

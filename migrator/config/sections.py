@@ -192,7 +192,8 @@ def _report_name(name: str) -> str:
 class NightlySection(Section):
     """[nightly]
 
-    verify          the share of the blobs that is hashed each night; at "2%", fifty nights hash them all
+    verify          the share of the blobs that is hashed each night; at "2%", fifty nights hash them all, and at
+                    "100%" each night does
     recheck         the share of the stored files that is fetched again each night and compared with the archive
     full_every      how often every entity is asked for its files; between, the unchanged ones are left out
     report          a report that is written after each night: .html, .csv or .json

@@ -7,12 +7,13 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
-
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+from typing import TYPE_CHECKING, TypeVar
 
 from migrator import errors
 from migrator.wire import Waits
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
@@ -68,6 +69,7 @@ class RetryPolicy:
         self, call: Callable[[], Awaitable[T]], mistakes: MaxRetries, error: errors.MigratorError
     ) -> T:
         """The result of a call that failed once with this error."""
+        from tenacity import AsyncRetrying, retry_if_exception  # most runs, and most workers, never need it
 
         def is_last(state: RetryCallState) -> bool:
             allowed = self._max_retries(state.outcome.exception() if state.outcome else None, mistakes)

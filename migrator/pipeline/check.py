@@ -226,7 +226,7 @@ async def _read_mapping(target: Target, mapping: MappingFile) -> Result:
     """Whether the mapping file is usable and its first target entity exists."""
     if not mapping.path.exists():
         name = mapping.path.name
-        return Result(f"{name} is not written yet; `migrator map` proposes it after the backup", odd=True)
+        return Result(f"{name} is not written yet; `migrator map CONFIG` proposes it after the backup", odd=True)
     try:
         rows = read_rows(mapping.path, may_be_missing=mapping.may_be_missing)
         rows.require_target_kinds(target.capabilities.kinds)

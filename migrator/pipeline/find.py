@@ -17,10 +17,12 @@ from migrator.model import Blob
 from migrator.pipeline.export import BlobDamagedError, copy_blob, name_new_file
 from migrator.pipeline.summary import FindSummary, FoundFile
 from migrator.store import Archive, Catalog, blob_name, disk_errors, folded, hash_file, own_limits
+from migrator.units import human_size
 
 MAX_SHOWN = 20
 """Candidates that an error lists."""
 READ_BYTES = 1024 * 1024
+DATE_CHARACTERS = len("2026-01-31")
 
 
 def find(catalog: Catalog, texts: Sequence[str]) -> FindSummary:
@@ -45,16 +47,19 @@ def the_file(catalog: Catalog, which: str, name: str = "") -> FoundFile:
         raise ConfigError(f"the archive does not hold this file:\n{_listed(found)}")
     if len({file.sha256 for file in held}) > 1:
         words = f"{which} {name}".strip()
-        raise ConfigError(f"{words!r} is ambiguous: give the name, or the attachment id behind it:\n{_listed(held)}")
+        raise ConfigError(f"{words!r} is ambiguous; name one of these by the words at the beginning:\n{_listed(held)}")
     return held[0]
 
 
 def _named(files: Sequence[FoundFile], name: str) -> list[FoundFile]:
-    """The files that are named most exactly: by name, by attachment id, by name in any case, by a part of it."""
+    """The files that are named most exactly: by attachment id, by name, by name in any case, by a part of it.
+
+    An id comes first, so that each file can be named, also beside one whose name is that id.
+    """
     wanted = folded(name)
     ways: tuple[Callable[[FoundFile], bool], ...] = (
-        lambda file: file.name == name,
         lambda file: file.attachment == name,
+        lambda file: file.name == name,
         lambda file: folded(file.name) == wanted,
         lambda file: fnmatchcase(folded(file.name), f"*{wanted.replace('[', '[[]')}*"),
     )
@@ -63,11 +68,18 @@ def _named(files: Sequence[FoundFile], name: str) -> list[FoundFile]:
 
 def _listed(files: Sequence[FoundFile]) -> str:
     lines = [
-        f"  {file.owner} {file.name} (attachment {file.attachment}{'' if file.sha256 else f', {file.status}'})"
+        f"  {file.words}  {file.name}" + (f" ({facts})" if (facts := facts_of(file)) else "")
         for file in files[:MAX_SHOWN]
     ]
     more = [f"  ... and {len(files) - MAX_SHOWN} more"] if len(files) > MAX_SHOWN else []
     return "\n".join([*(" ".join(line.split("\n")) for line in lines), *more])
+
+
+def facts_of(file: FoundFile) -> str:
+    """Its size, date and, if it isn't stored, status, as people read them."""
+    size = "" if file.size is None else human_size(file.size)
+    status = "" if file.status == "stored" else file.status
+    return ", ".join(filter(None, (size, file.created_at[:DATE_CHARACTERS], status)))
 
 
 def save(archive: Archive, file: FoundFile, out: Path, *, replace: bool = False) -> Path:
@@ -139,5 +151,5 @@ def _blob_of(file: FoundFile) -> Blob:
 
 
 def _damaged(blob: Blob, problem: str) -> ArchiveDamagedError:
-    hint = "`migrator verify` says more, and the next backup fetches it again where the source still has it"
+    hint = "`migrator verify ARCHIVE` says more, and the next backup fetches it again where the source still has it"
     return ArchiveDamagedError(f"{blob_name(blob.sha256)}: {problem}; {hint}")

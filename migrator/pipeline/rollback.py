@@ -65,7 +65,9 @@ async def rollback(
 
 def _require_load(catalog: Catalog, load: int | None) -> None:
     if load is not None and not catalog.runs.is_load(load):
-        message = f"run {load} is not a load of this archive, or was only a dry run; `migrator status` lists the runs"
+        message = (
+            f"run {load} is not a load of this archive, or was only a dry run; `migrator status ARCHIVE` lists the runs"
+        )
         raise errors.ConfigError(message)
 
 

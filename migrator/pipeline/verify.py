@@ -58,7 +58,7 @@ POSITION_KEY = "verify_at"
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """How many blobs to check: a share of them (0 to 1), or as many as `seconds` allow. None is no limit."""
+    """How many blobs to check: a share (0 to 1; 1 is all, as None is), or as many as `seconds` allow."""
 
     share: float | None = None
     seconds: float | None = None
@@ -66,7 +66,7 @@ class Portion:
     @property
     def whole(self) -> bool:
         """Whether all blobs are checked."""
-        return self.share is None and self.seconds is None
+        return self.seconds is None and (self.share is None or self.share >= 1)
 
 
 WHOLE = Portion()
@@ -185,7 +185,7 @@ class _Verify(Job[VerifySummary]):
     def _begin(self) -> tuple[int, int]:
         """Find the position; returns how many blobs of the catalog are to be checked, and about how many bytes."""
         self._total = self._catalog.summaries.totals()["blobs"]["count"]
-        if self._portion.share is not None:
+        if self._portion.share is not None and not self._portion.whole:
             self._max_blobs = math.ceil(self._total * self._portion.share)
         if not self._portion.whole:
             self._position = self._catalog.settings.get(POSITION_KEY) or self._position

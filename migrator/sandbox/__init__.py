@@ -10,10 +10,12 @@ Beware: the sandboxes share no code with the adapters. But a mistake in what bot
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.issuetrak import IssuetrakSandbox
 from migrator.sandbox.redmine import RedmineSandbox
+from migrator.sandbox.rt import RtSandbox
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.squash import SquashSandbox
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.teampulse import TeamPulseSandbox
+from migrator.sandbox.trac import TracSandbox
 from migrator.sandbox.world import RealEntity, RealFile, World, world_like
 
 __all__ = [
@@ -35,4 +37,6 @@ SANDBOXES: dict[str, type[Sandbox]] = {
     "redmine": RedmineSandbox,
     "targetprocess": TargetprocessSandbox,
     "teampulse": TeamPulseSandbox,
+    "rt": RtSandbox,
+    "trac": TracSandbox,
 }

@@ -12,11 +12,12 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextvars import ContextVar
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
 from aiohttp import web
 
+from migrator.sandbox.base64_json import json_with_content, length_of
 from migrator.sandbox.faults import Faults, drop, request_key, send
 from migrator.sandbox.state import TrackerState
 from migrator.sandbox.uploads import DispositionParser, ReceivedFile, TooLargeError, disposition, receive
@@ -84,6 +85,10 @@ class Sandbox(ABC):
     def kind_of(self, entity_id: int) -> str:
         """The kind of an entity as this tracker spells it; `KeyError` if there is no such entity."""
 
+    async def role_of(self, request: web.Request) -> str:
+        """`FILE_ROUTE`, `UPLOAD_ROUTE` or another name: of the route, where a request doesn't say more."""
+        return (request.match_info.route.name or "").partition(".")[0]
+
     async def start(self, port: int = 0, listening: socket.socket | None = None) -> None:
         """Serve on the loopback interface: at this port, at any free one for 0, or at a listening socket."""
         app = web.Application(middlewares=[_through_faults], client_max_size=sys.maxsize)
@@ -133,6 +138,19 @@ class Sandbox(ABC):
     ) -> web.StreamResponse:
         """Answer with the content of an attachment, subject to the faults."""
         return await self.send_body(request, attachment, self.state.chunks_of(attachment), attachment.size, headers)
+
+    async def send_in_json(
+        self,
+        request: web.Request,
+        attachment: WorldAttachment,
+        value: Any,
+        encoded: Callable[[bytes], bytes],
+        headers: dict[str, str],
+    ) -> web.StreamResponse:
+        """Answer with a value that has the content of an attachment in place of `CONTENT`, subject to the faults."""
+        size = await length_of(json_with_content(value, self.state.chunks_of(attachment), encoded))
+        pieces = json_with_content(value, self.state.chunks_of(attachment), encoded)
+        return await self.send_body(request, attachment, pieces, size, headers)
 
     async def send_body(
         self,
@@ -191,10 +209,10 @@ async def _through_faults(request: web.Request, handler: Handler) -> web.StreamR
     if sandbox.faults.latency:
         sandbox.faults.injected["latency"] += 1
         await asyncio.sleep(sandbox.faults.latency)
-    route = (request.match_info.route.name or "").partition(".")[0]
-    if route == UPLOAD_ROUTE:
+    role = await sandbox.role_of(request)
+    if role == UPLOAD_ROUTE:
         return await handler(request)
-    fault = sandbox.faults.of_request(await request_key(request), file=route == FILE_ROUTE)
+    fault = sandbox.faults.of_request(await request_key(request), file=role == FILE_ROUTE)
     return await _with_fault(request, handler, sandbox, fault)
 
 

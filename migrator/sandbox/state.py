@@ -7,7 +7,7 @@ Beware: trackers may share a world, so it never changes. Deletions, new names an
 
 import hashlib
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -63,6 +63,8 @@ class TrackerState:
         self.dates_files = True
         """Whether adding or deleting a file changes the date of its entity."""
         self._changed_at: dict[int, datetime] = {}
+        self.clock: Callable[[], datetime] = _now
+        """The time at which something is changed."""
         self.changes = 0
         """Increases with each change to the attachments."""
         self._listed = (0, list(world.attachments))
@@ -140,7 +142,7 @@ class TrackerState:
 
     def _note_change(self, entity_id: int | None) -> None:
         if entity_id is not None and self.dates_files:
-            self._changed_at[entity_id] = datetime.now(UTC).replace(microsecond=0)
+            self._changed_at[entity_id] = self.clock()
 
     def describe(self, attachment_id: int, description: str | None) -> None:
         """Change the description of an attachment."""
@@ -172,7 +174,6 @@ class TrackerState:
         `reserved` is its id, for a tracker that told it before.
         """
         number = self.reserve() if reserved is None else reserved
-        now = datetime.now(UTC).replace(microsecond=0)
         attachment = WorldAttachment(
             id=number,
             entity_id=entity_id,
@@ -180,7 +181,7 @@ class TrackerState:
             name=file.name,
             media_type=file.media_type,
             description=description,
-            created_at=now,
+            created_at=self.clock(),
             author=self._user,
             size=file.size,
             content_seed=-number,  # unlike any in the world; the content itself is in `_stored`
@@ -211,3 +212,8 @@ class TrackerState:
         else:
             for chunk in self.world.chunks(attachment):
                 yield chunk
+
+
+def _now() -> datetime:
+    """To the second."""
+    return datetime.now(UTC).replace(microsecond=0)

@@ -82,6 +82,13 @@ class ReceivedFile:
     content: StoredContent
 
 
+def received(name: str, media_type: str, content: bytes) -> ReceivedFile:
+    """A file that arrived in the memory."""
+    stored = StoredContent()
+    stored.write(content)
+    return ReceivedFile("", name, media_type, stored.size, hashlib.sha256(content).hexdigest(), stored)
+
+
 class _FlatReader(MultipartReader):
     """Treats each part as the bytes of a file, even one that claims to be multipart, which may lack a boundary."""
 

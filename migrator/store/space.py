@@ -13,12 +13,15 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from migrator.errors import StorageError
 from migrator.store import disk
-from migrator.store.catalog import Catalog
 from migrator.store.disk import disk_errors
 from migrator.units import human_size
+
+if TYPE_CHECKING:
+    from migrator.store.catalog import Catalog
 
 RESERVE_BYTES = 16 * 1024 * 1024
 """Kept free for the catalog."""

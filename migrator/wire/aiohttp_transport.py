@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable
 from contextlib import suppress
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
 
-from migrator.wire.resolver import Resolver
+from migrator.wire.resolver import resolve
 from migrator.wire.route import Route
 from migrator.wire.transport import (
     AGENT,
@@ -123,6 +125,31 @@ class Once:
         except aiohttp.ClientError as error:
             self._failed = error
             raise
+
+
+class Resolver(AbstractResolver):
+    """The resolver of aiohttp's sessions."""
+
+    @override
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            ResolveResult(hostname=host, host=_host(address), port=port, family=kind, proto=protocol, flags=numeric)
+            for kind, _, protocol, _, address in await resolve(host, port, family)
+        ]
+
+    @override
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+
+def _host(address: tuple[Any, ...]) -> str:
+    """The host of a socket address; a link-local one of IPv6 needs its scope."""
+    return (
+        f"{address[0]}%{address[3]}" if len(address) > 3 and address[3] and "%" not in address[0] else str(address[0])
+    )
 
 
 def refuses_length(error: Exception) -> bool:

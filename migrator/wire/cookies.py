@@ -7,9 +7,12 @@ that it opened itself, in place of the credentials.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from aiohttp import CookieJar
 from yarl import URL
+
+if TYPE_CHECKING:
+    from aiohttp import CookieJar
 
 
 class Cookies:
@@ -27,6 +30,8 @@ class Cookies:
         """Keep the cookies that a response sets; whether it set any."""
         lines = [value for name, value in headers if name.lower() == "set-cookie"]
         if lines:
+            from aiohttp import CookieJar
+
             self._jar = self._jar or CookieJar(unsafe=True)  # that is, also from bare addresses
             self._jar.update_cookies_from_headers(lines, url)
         return bool(lines)

@@ -17,7 +17,7 @@ from migrator.wire.addresses import encoded_path, encoded_query
 from migrator.wire.auth import UNSIGNED, RequestToSign, Signature, Signer
 from migrator.wire.concurrency import AdaptiveLimiter
 from migrator.wire.content_coding import body_of_answer
-from migrator.wire.failures import TRANSPORT_ERRORS, is_silence, send, translate_error
+from migrator.wire.failures import is_silence, send, translate_error, transport_errors
 from migrator.wire.judging import fault_of, is_challenge, is_taken
 from migrator.wire.rate import RateLimiter
 from migrator.wire.reading import read_up_to
@@ -68,7 +68,7 @@ class Exchange:
                         hop = self._redirects.next_hop(request, hop, response)
                     elif not (own_signer and is_challenge(own_signer, outgoing.signature, response)):
                         raise await self._fault(hop, outgoing.signature, response)
-            except TRANSPORT_ERRORS as error:
+            except transport_errors() as error:
                 if not self._transport.reroutes(error, request.method, direct=hop.direct):
                     raise self._failure(hop, error, acquired_at) from None
             except errors.ThrottledError:
@@ -98,7 +98,7 @@ class Exchange:
                     body, _ = await self.read(response, MAX_ERROR_BYTES, subject)
                     if not (300 <= status < 400 and self._redirects.only_sets_cookie(hop, response)):
                         break
-            except TRANSPORT_ERRORS as error:
+            except transport_errors() as error:
                 raise translate_error(error, subject) from None
         return status, body
 

@@ -8,62 +8,70 @@ Beware: a library's error may contain a URL, and a URL a token; only the kind of
 from __future__ import annotations
 
 import ssl
-
-import aiohttp
+import sys
 
 from migrator import errors
 from migrator.wire.h1 import IncompleteBodyError, NoConnectionError, ProtocolError
 from migrator.wire.route import remedy_of, why_not_connected
-from migrator.wire.status import proxy_refusal
 from migrator.wire.transport import OutgoingRequest, Response, Transport
 
-TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ConnectionError)
-"""The exceptions that `translate_error` can translate."""
+_ERRORS = (TimeoutError, ssl.SSLError, ConnectionError)
+
+
+def transport_errors() -> tuple[type[Exception], ...]:
+    """The exceptions that `translate_error` can translate; those of aiohttp are among them once it is imported.
+
+    For an `except` clause, which asks for them only when something was raised.
+    """
+    aiohttp = sys.modules.get("aiohttp")
+    return _ERRORS if aiohttp is None else (aiohttp.ClientError, *_ERRORS)
 
 
 async def send(transport: Transport, request: OutgoingRequest, subject: str) -> Response:
     """The response's head. `RejectedError` where address or headers hold what can't be sent, such as a line break."""
     try:
         return await transport.send(request)
-    except TRANSPORT_ERRORS:
+    except transport_errors():
         raise
     except ValueError:
-        raise _unusable(subject) from None
+        raise unusable(subject) from None
 
 
 def translate_error(error: Exception, subject: str) -> errors.MigratorError:
     """The error that a failure of a transport means."""
-    if (fault := _not_connected(error, subject)) is not None:
+    if (fault := _not_connected(error, subject) or _failed_exchange(error, subject)) is not None:
         return fault
-    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return _unusable(subject)
     if isinstance(error, TimeoutError):
         return errors.ReadTimeoutError(f"{subject}: timed out waiting for data")
-    if isinstance(error, aiohttp.ClientPayloadError | IncompleteBodyError):
-        return errors.UnexpectedBodyError(f"{subject}: the body broke off")
-    broken = f"{subject}: the connection broke ({type(error).__name__})"
-    if isinstance(error, ProtocolError | aiohttp.ClientResponseError):
-        return errors.RetriableError(f"{broken}: the answer is not valid HTTP")
-    return errors.RetriableError(broken)
+    if isinstance(error, IncompleteBodyError):
+        return body_broke_off(subject)
+    if isinstance(error, ProtocolError):
+        return not_http(error, subject)
+    return errors.RetriableError(_broken(error, subject))
 
 
 def _not_connected(error: Exception, subject: str) -> errors.MigratorError | None:
     """The error if no connection was made at all; None if there was one."""
-    if isinstance(error, aiohttp.ClientConnectorError | NoConnectionError):
-        cause = _cause(error)
-        why = f"{subject}: no connection to {error.host}:{error.port} ({why_not_connected(cause)})"
-        return errors.ConnectError(why, remedy=remedy_of(cause))
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        why = f"{subject}: no connection (no answer in time)"
-        return errors.ConnectError(why, remedy=remedy_of(TimeoutError()))
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        if error.status == 407:
-            return proxy_refusal(subject)
-        return errors.ConnectError(f"{subject}: the proxy couldn't connect (status {error.status})")
+    if isinstance(error, NoConnectionError):
+        return no_connection(subject, error.host, error.port, error.__cause__)
+    if _is_of_aiohttp(error):
+        from migrator.wire.aiohttp_failures import not_connected
+
+        if (fault := not_connected(error, subject)) is not None:
+            return fault
     if _wants_certificate(error):
         reason = "the tracker refused the client certificate, or requires one; see `tls.client_cert`"
         return errors.ConnectError(f"{subject}: {reason}")
     return None
+
+
+def _failed_exchange(error: Exception, subject: str) -> errors.MigratorError | None:
+    """The error if aiohttp has a class of its own for it, once connected."""
+    if not _is_of_aiohttp(error):
+        return None
+    from migrator.wire.aiohttp_failures import failed_exchange
+
+    return failed_exchange(error, subject)
 
 
 def is_silence(error: Exception) -> bool:
@@ -71,14 +79,34 @@ def is_silence(error: Exception) -> bool:
     return isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError)
 
 
-def _unusable(subject: str) -> errors.RejectedError:
+def no_connection(subject: str, host: str, port: int | None, cause: BaseException | None) -> errors.ConnectError:
+    """There was no connection."""
+    why = f"{subject}: no connection to {host}:{port} ({why_not_connected(cause)})"
+    return errors.ConnectError(why, remedy=remedy_of(cause))
+
+
+def unusable(subject: str) -> errors.RejectedError:
+    """The address can't be requested."""
     return errors.RejectedError(f"{subject}: not a usable address")
 
 
-def _cause(error: aiohttp.ClientConnectorError | NoConnectionError) -> BaseException | None:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return error.certificate_error
-    return error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error.__cause__
+def body_broke_off(subject: str) -> errors.UnexpectedBodyError:
+    """The body ended too early."""
+    return errors.UnexpectedBodyError(f"{subject}: the body broke off")
+
+
+def not_http(error: Exception, subject: str) -> errors.RetriableError:
+    """What came is no HTTP."""
+    return errors.RetriableError(f"{_broken(error, subject)}: the answer is not valid HTTP")
+
+
+def _broken(error: Exception, subject: str) -> str:
+    return f"{subject}: the connection broke ({type(error).__name__})"
+
+
+def _is_of_aiohttp(error: Exception) -> bool:
+    aiohttp = sys.modules.get("aiohttp")
+    return aiohttp is not None and isinstance(error, aiohttp.ClientError)
 
 
 def _wants_certificate(error: BaseException) -> bool:

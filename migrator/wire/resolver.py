@@ -12,9 +12,6 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-from typing_extensions import override
-
 AddressInfos = list[tuple[Any, Any, int, str, Any]]
 """As `socket.getaddrinfo` returns them."""
 
@@ -45,28 +42,3 @@ async def resolve(host: str, port: int, family: int = socket.AF_UNSPEC) -> Addre
 
     threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
     return await result
-
-
-class Resolver(AbstractResolver):
-    """The resolver of aiohttp's sessions."""
-
-    @override
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        return [
-            ResolveResult(hostname=host, host=_host(address), port=port, family=kind, proto=protocol, flags=numeric)
-            for kind, _, protocol, _, address in await resolve(host, port, family)
-        ]
-
-    @override
-    async def close(self) -> None:
-        """Nothing is kept."""
-
-
-def _host(address: tuple[Any, ...]) -> str:
-    """The host of a socket address; a link-local one of IPv6 needs its scope."""
-    return (
-        f"{address[0]}%{address[3]}" if len(address) > 3 and address[3] and "%" not in address[0] else str(address[0])
-    )

@@ -62,7 +62,7 @@ def _from_json(answer: object) -> str:
     if isinstance(answer, list):
         return "; ".join(str(item) for item in answer[:5])
     if isinstance(answer, dict):
-        for key in ("Message", "message", "errors", "error", "title"):
+        for key in ("Message", "message", "msg", "errors", "error", "title", "detail"):
             if answer.get(key):
                 return _from_json(answer[key])
         return "; ".join(f"{key}: {value}" for key, value in list(answer.items())[:5])

@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.bench.measure import FREED, Rival, cost_of, in_turns, machine, publish, table
 from tests.bench.peers import rivals
 from tests.bench.served import Served, served
+from tests.bench.stores import bucket, dask
 from tests.bench.uploads import upload
 
 MIGRATOR = [sys.executable, "-m", "migrator", "--json", "-q"]
@@ -137,6 +138,8 @@ def catalog(what: str, options: argparse.Namespace, work: Path) -> list[str]:
 BENCHMARKS: dict[str, Callable[[str, argparse.Namespace, Path], list[str]]] = {
     **dict.fromkeys(DOWNLOADS, download),
     "upload": upload,
+    "bucket": bucket,
+    "dask": dask,
     "nothing-changed": nothing_changed,
     "curve": curve,
     "million": catalog,

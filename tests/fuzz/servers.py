@@ -22,8 +22,6 @@ from tests.trackers.fake_kiwi import FakeKiwi
 from tests.trackers.fake_redmine import KEY, FakeRedmine
 from tests.trackers.fake_redmine_beside import Space
 from tests.trackers.fake_roundup import PASSWORD, USER, FakeRoundup
-from tests.trackers.fake_rt import TOKEN, FakeRt
-from tests.trackers.fake_trac import FakeTrac
 
 MOST = 400
 """So many requests are a loop."""
@@ -115,25 +113,7 @@ class WrongKiwi(FakeKiwi):
         return await self.plan.answer(request, super().download)
 
 
-class WrongRt(FakeRt):
-    """The same for the stand-in for a Request Tracker."""
-
-    plan: Plan
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        return await self.plan.answer(request, super()._answer)
-
-
 class WrongRoundup(FakeRoundup):
-    """The same for this stand-in."""
-
-    plan: Plan
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        return await self.plan.answer(request, super()._answer)
-
-
-class WrongTrac(FakeTrac):
     """The same for this stand-in."""
 
     plan: Plan
@@ -168,22 +148,17 @@ async def wrong_tracker(tracker: str, world: World, plan: Plan, **oddities: Any)
         async with kiwi.running():
             yield Running(kiwi.url, {"username": KIWI_USER, "password": KIWI_PASSWORD}, kiwi)
         return
-    if tracker == "rt":
-        rt = WrongRt()
-        rt.plan = plan
-        fill_rt(rt, world)
-        async with rt.running():
-            yield Running(rt.url, {"token": TOKEN}, rt)
-        return
-    if tracker in {"roundup", "trac"}:
-        stand_in = WrongRoundup() if tracker == "roundup" else WrongTrac()
-        stand_in.plan = plan
-        (fill_roundup if tracker == "roundup" else fill_trac)(stand_in, world)
-        async with stand_in.running():
-            yield Running(stand_in.url, {"username": USER, "password": PASSWORD}, stand_in)
+    if tracker == "roundup":
+        roundup = WrongRoundup()
+        roundup.plan = plan
+        fill_roundup(roundup, world)
+        async with roundup.running():
+            yield Running(roundup.url, {"username": USER, "password": PASSWORD}, roundup)
         return
     kind = type("Wrong" + SANDBOXES[tracker].__name__, (Wrong, SANDBOXES[tracker]), {"plan": plan})
     async with kind(world, **oddities) as sandbox:
+        if tracker == "rt":
+            cut_a_file(sandbox)
         yield Running(sandbox.url, sandbox.credentials, sandbox)
 
 
@@ -209,15 +184,12 @@ def fill_kiwi(fake: FakeKiwi, world: World) -> None:
     fake.put("TestPlan", plan["id"], "plan.bin", b"new")
 
 
-def fill_rt(fake: FakeRt, world: World) -> None:
-    """The files of a world on tickets, and one more that was cut."""
-    tickets = {entity.id: fake.ticket(entity.title) for entity in world.entities}
-    for file in world.attachments:
-        if (owner := world.owner_of(file)) is not None:
-            fake.file(tickets[owner], file.name, world.content(file), "image/png")
-    fake.limit = 3
-    fake.file(max(fake.tickets), "cut.bin", b"newer", "image/png")
-    fake.limit = None
+def cut_a_file(sandbox: Any) -> None:
+    """Add a file that this Request Tracker cuts."""
+    sandbox.quirks.max_size = 3
+    comment = sandbox.tickets.comment(sandbox.world.entities[-1].id, "Comment", b"see", "text/plain", files=True)
+    sandbox.tickets.take(comment, "cut.bin", "image/png", b"newer")
+    sandbox.quirks.max_size = None
 
 
 def fill_roundup(fake: FakeRoundup, world: World) -> None:
@@ -227,14 +199,6 @@ def fill_roundup(fake: FakeRoundup, world: World) -> None:
         if (owner := world.owner_of(file)) is not None:
             number = fake.file(file.name, world.content(file), file.media_type)
             fake.items["issue"][issues[owner]]["files"].append(number)
-
-
-def fill_trac(fake: FakeTrac, world: World) -> None:
-    """The files of a world on tickets."""
-    tickets = {entity.id: fake.ticket(entity.title) for entity in world.entities}
-    for file in world.attachments:
-        if (owner := world.owner_of(file)) is not None:
-            fake.put(tickets[owner], file.name, file.description or "", world.content(file), replace=False)
 
 
 def fill_beside(fake: FakeRedmine) -> None:

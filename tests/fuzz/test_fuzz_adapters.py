@@ -38,7 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "issuetrak": {"created_by": "APIUser", "page_size": 20, "zip": True},
     "kiwi": {"create_product": "Demo & more", "page_size": 5},
     "redmine": {"create_project": "secret", "create_kind": "Task"},
-    "rt": {"create_queue": "Main", "max_bytes": 1_000_000},
+    "rt": {"create_queue": "General", "max_bytes": 1_000_000},
     "roundup": {},
     "squash": {"page_size": 3},
     "targetprocess": {"page_size": 5, "create_project": "Sandbox", "inline_images": "skip"},

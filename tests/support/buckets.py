@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 import re
 import shutil
 import socket
@@ -116,7 +117,8 @@ def in_bucket(
 
 Fault = Callable[["Proxy", web.Request], str]
 """What happens to a request: "" nothing; "cut" before it is passed on; "lose" its answer; "slow" 503
-SlowDown; "refuse" 403; "hang" no answer at all."""
+SlowDown; "refuse" 403; "hang" no answer at all; "late" a second later; "unknown" 404
+NoSuchUpload."""
 
 
 @dataclass
@@ -139,12 +141,16 @@ class Proxy:
         if fault == "slow":
             code = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
             return web.Response(status=503, text=code, content_type="application/xml")
+        if fault == "unknown":
+            return web.Response(status=404, text="<Error><Code>NoSuchUpload</Code></Error>")
         if fault == "refuse":
             return web.Response(status=403, text="<Error><Code>AccessDenied</Code></Error>")
         if fault == "hang":
             await asyncio.sleep(3600)
         if fault == "cut":
             return self._cut(request)
+        if fault == "late":
+            await asyncio.sleep(1)
         body = await request.read()
         async with self._writing:
             refused = await self._refused(request)
@@ -229,6 +235,18 @@ async def proxy_to(server: S3Server, fault: Fault | None = None, *, conditions: 
             yield proxy
         finally:
             await runner.cleanup()
+
+
+def now_and_then(*faults: str, share: float = 0.15, only: str = "", seed: int = 1) -> Fault:
+    """One of these faults for a share of the requests whose path has `only` in it."""
+    chance = random.Random(seed)
+
+    def fault(_proxy: Proxy, request: web.Request) -> str:
+        if only in request.path and chance.random() < share:
+            return chance.choice(faults)
+        return ""
+
+    return fault
 
 
 def sound(blobs: dict[str, bytes]) -> bool:

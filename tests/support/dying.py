@@ -6,7 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from migrator.pipeline.export import ExportSettings, export, formats
+from migrator.pipeline.export import ExportSettings, export, formats, placing, zipped
 from migrator.store import Archive, Catalog
 from tests.support.forks import FORKS
 
@@ -28,7 +28,7 @@ def die_at(step: int, root: Path, dest: Path, shape: str) -> None:
 
         return wrapped
 
-    for where, name in ((formats.Tree, "add"), (formats.Zip, "add"), (formats.os, "open"), (Path, "rename")):
+    for where, name in ((placing.LocalFiles, "add"), (zipped.Zip, "add"), (formats.os, "open"), (Path, "rename")):
         setattr(where, name, stepping(getattr(where, name)))
     for name in ("mkdir", "hardlink_to", "unlink", "rmdir"):
         setattr(Path, name, stepping(getattr(Path, name)))

@@ -55,7 +55,7 @@ def check_document(document: dict[str, Any]) -> None:
 
 def generated_schema() -> dict[str, Any]:
     """The whole schema: a document is the summary of one command, or says why there is none."""
-    classes = {name: value for name, value in vars(summary).items() if dataclasses.is_dataclass(value)}
+    classes = {name: value for name in summary.__all__ if dataclasses.is_dataclass(value := getattr(summary, name))}
     commands = {name: cls for name, cls in classes.items() if issubclass(cls, Summary) and hasattr(cls, "command")}
     definitions: dict[str, Any] = {}
     for name, cls in commands.items():

@@ -8,9 +8,10 @@ import shutil
 
 import pytest
 
+from migrator.errors import StorageError
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.world.model import World
-from tests.support.buckets import in_bucket, proxy_to, s3_server
+from tests.support.buckets import in_bucket, now_and_then, proxy_to, s3_server
 from tests.support.fetch_workers import configured
 from tests.support.program import catalog, ended, kill, run, start, until
 
@@ -39,18 +40,6 @@ async def undisturbed(tmp_path, sandbox):
     blobs = {path.name: path.read_bytes() for path in (root / "blobs").glob("*/*")}
     sandbox.downloads.clear()
     return blobs, catalog(root, ROWS)
-
-
-def now_and_then(*faults: str, share: float = 0.15, only: str = "", seed: int = 1):
-    """One of these faults for a share of the requests whose path has `only` in it."""
-    chance = random.Random(seed)
-
-    def fault(_proxy, request) -> str:
-        if only in request.path and chance.random() < share:
-            return chance.choice(faults)
-        return ""
-
-    return fault
 
 
 @pytest.mark.parametrize("faults", [("cut",), ("slow",), ("lose",), ("cut", "slow", "lose")], ids="-".join)
@@ -152,3 +141,36 @@ async def test_a_stop_ends_within_15_seconds_though_the_store_hangs(tmp_path, se
         await until(lambda: proxy.done["hang"] > 0)
         process.terminate()
         assert (await ended(process, within=16)).code == 130
+
+
+def completion(*faults: str):
+    """These faults, one after the other, for the requests that complete an object sent in parts."""
+    left = [*faults]
+
+    def fault(_proxy, request) -> str:
+        completes = request.method == "POST" and "uploadId" in request.query
+        return left.pop(0) if completes and left else ""
+
+    return fault
+
+
+@pytest.mark.parametrize("faults", [("lose",), ("cut", "lose"), ("slow", "lose", "lose")], ids="-".join)
+async def test_the_answer_to_a_completion_may_be_lost(server, faults):
+    content = random.Random(3).randbytes(20_000_000)
+    chunks = [content[at : at + 1_000_000] for at in range(0, len(content), 1_000_000)]
+    async with proxy_to(server, completion(*faults)) as proxy:
+        await asyncio.to_thread(server.bucket("archive", proxy.url).put_stream, "large", iter(chunks))
+        assert {fault: proxy.done[fault] for fault in faults} == {fault: faults.count(fault) for fault in faults}
+    assert (server.folder / "archive" / "large").read_bytes() == content
+
+
+@pytest.mark.parametrize("before", [b"", b"another object, which was there before"])
+async def test_a_completion_that_the_store_denies_is_not_believed(server, before):
+    """It says that it doesn't know the parts any more, and has no such object, or another one."""
+    async with proxy_to(server, completion(*["unknown"] * 50)) as proxy:
+        bucket = server.bucket("archive", proxy.url)
+        if before:
+            await asyncio.to_thread(bucket.put, "large", before)
+        with pytest.raises(StorageError, match="large was sent, and is not there as it should be"):
+            await asyncio.to_thread(bucket.put_stream, "large", iter([bytes(9_000_000)]))
+        assert proxy.done["unknown"] == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from migrator.trackers.memory import MemorySource, MemoryTracker
 from tests.support.program import configure, run
 
 WORLD = World.generate(entities=4, seed=3, attachments=4, median_bytes=200)
+NO_IMAGES = {"source__options": {"inline_images": "skip"}}
 
 
 def marks(document: dict, side: str) -> dict[str, tuple[bool, bool]]:
@@ -57,6 +59,36 @@ async def test_a_mapping_without_a_row_is_a_warning(tmp_path, target):
         told = await run("--json", "check", config)
     assert told.code == 0
     assert marks(told.document, "target")["mapping"] == (True, True)
+
+
+async def test_an_archive_of_another_tracker_fails_the_check_like_a_backup(tmp_path, target):
+    async with TargetprocessSandbox(WORLD) as source:
+        config = configure(tmp_path, source, **NO_IMAGES)
+        assert (await run("-q", "backup", config)).code == 0
+        same = await run("--json", "check", config)
+    assert marks(same.document, "source")["archive"] == (True, False)
+    before = tree_of(tmp_path / "archive")
+    async with TargetprocessSandbox(WORLD) as moved:
+        await refused_alike(configure(tmp_path, moved, **NO_IMAGES), f"--moved-from {source.url}`")
+    other = await refused_alike(configure(tmp_path, target), f"this archive holds targetprocess {source.url}")
+    assert "--moved-from" not in other
+    assert tree_of(tmp_path / "archive") == before
+
+
+async def refused_alike(config: Path, hint: str) -> str:
+    """What check and backup say, each with the same words, of an archive that the tracker can't have."""
+    checked, refused = await run("--json", "check", config), await run("-q", "--json", "backup", config)
+    assert (checked.code, refused.code) == (3, 2)
+    [check] = [one for one in checked.document["source"]["checks"] if one["check"] == "archive"]
+    shown = (await run("check", config)).out
+    assert hint in check["detail"]
+    assert check["detail"].replace("CONFIG", str(config)) == refused.document["error"]["message"]
+    assert f"  FAIL archive: {refused.document['error']['message']}" in shown
+    return str(shown)
+
+
+def tree_of(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 async def test_a_missing_mapping_is_a_warning_that_names_the_next_step(tmp_path, target):

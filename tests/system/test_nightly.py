@@ -96,6 +96,18 @@ async def test_a_night_says_that_an_archive_is_new_and_nobody_can_be_told(tmp_pa
         assert "warning: failures can't be reported: notify.urls[0]" in night.err
 
 
+async def test_a_quiet_night_says_something_only_if_not_all_was_well(tmp_path, source):
+    config = configure(tmp_path, source)
+    assert (await run("nightly", config)).code == 0
+    quiet, told = await run("-q", "nightly", config), await run("-q", "--json", "nightly", config)
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+    assert told.document["status"] == "complete"
+    fail_for_ever(source)
+    failed = await run("-q", "nightly", configure(tmp_path, source, nightly={"recheck": "100%"}))
+    assert failed.code == 3
+    assert "1 failed" in failed.out
+
+
 async def test_a_night_says_what_it_repaired_in_the_archive(tmp_path, source):
     config = configure(tmp_path, source)
     await one_night(config)

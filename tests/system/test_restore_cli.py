@@ -70,6 +70,9 @@ async def test_lost_files_are_put_back_once_whatever_the_tracker(tmp_path, sourc
     lost = there(source)
     rehearsed = (await run("--json", "restore", config, "--dry-run")).document
     assert (rehearsed["dry_run"]["would_upload"], there(source)) == (LOST, lost)
+    assert len(rehearsed["rehearsal"]) == LOST
+    shown = (await run("restore", config, "--dry-run")).out
+    assert all(f"\n  {row['kind']} {row['entity']} {row['name']}\n" in shown for row in rehearsed["rehearsal"][:10])
     finished = await run("--json", "restore", config)
     done = finished.document
     assert (finished.code, done["command"], done["status"], done["failures"]) == (0, "restore", "complete", [])

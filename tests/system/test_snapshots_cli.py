@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from migrator.sandbox.squash.app import SquashSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from tests.support.program import Finished, configure, run
+from tests.support.terminal import on_terminal
 
 WORLD = World.generate(entities=15, seed=5, attachments=30, median_bytes=500, large_bytes=2000)
 FILES = sum(WORLD.owner_of(file) is not None for file in WORLD.attachments)
@@ -93,6 +95,27 @@ async def test_a_snapshot_that_is_not_there_is_named(tmp_path, source, words, sa
     finished = await run(command, config, *rest)
     assert finished.code == 2
     assert said in finished.err
+
+
+async def test_a_prune_asks_on_a_terminal_with_what_would_go(tmp_path, source):
+    config, _ = await lived(tmp_path, source)
+    blobs = len([*(tmp_path / "archive" / "blobs").glob("*/*")])
+    code, shown = await on_terminal("prune", config, "--keep-last", "1", answers="n\n")
+    assert re.search(r"Forget 1 snapshot and delete 1 blob \([\d.]+ (B|kB|bytes)\) for good\? \[y/N\]", shown)
+    assert (code, "nothing was deleted" in shown) == (130, True)
+    assert len((await run("--json", "snapshots", config)).document["snapshots"]) == 2
+    code, shown = await on_terminal("prune", config, "--keep-last", "1", answers="y\n")
+    assert (code, "1 removed: 1" in shown) == (0, True)
+    assert len([*(tmp_path / "archive" / "blobs").glob("*/*")]) == blobs - 1
+    code, shown = await on_terminal("prune", config, "--keep-last", "1")
+    assert (code, "[y/N]" in shown) == (0, False), "nothing goes, so nothing is asked"
+
+
+async def test_a_prune_with_yes_asks_nothing(tmp_path, source):
+    config, _ = await lived(tmp_path, source)
+    code, shown = await on_terminal("prune", config, "--keep-last", "1", "--yes")
+    assert (code, "[y/N]" in shown) == (0, False)
+    assert len((await run("--json", "snapshots", config)).document["snapshots"]) == 1
 
 
 async def test_snapshots_are_forgotten_by_options_or_configuration(tmp_path, source):

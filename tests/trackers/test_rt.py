@@ -6,6 +6,7 @@ The real one: `.ci/with-tracker rt`, or MIGRATOR_RT_URL and MIGRATOR_RT_API_KEY,
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,7 @@ from migrator.wire.client import HttpClient
 from tests.support.opened import closed_later
 from tests.support.real_rt import TOKEN as REAL_TOKEN
 from tests.support.real_rt import URL, Rt, Sent, real
-from tests.trackers.fake_rt import TOKEN, FakeRt
+from tests.trackers.odd_rt import TOKEN, OddRt
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "rt"
 TEXTS = [
@@ -64,7 +65,7 @@ def source(url: str, token: str = TOKEN, query: str = "") -> RtSource:
     return closed_later(RtSource(client(url, token), Options(query)))
 
 
-def target(url: str, token: str = TOKEN, queue: str = "Main", max_bytes: int = 0) -> RtTarget:
+def target(url: str, token: str = TOKEN, queue: str = "General", max_bytes: int = 0) -> RtTarget:
     return closed_later(RtTarget(client(url, token), Options(create_queue=queue, max_bytes=max_bytes)))
 
 
@@ -74,7 +75,7 @@ def ticket(number: int | str) -> EntityRef:
 
 @pytest.fixture
 async def fake():
-    async with FakeRt().running() as running:
+    async with OddRt() as running:
         yield running
 
 
@@ -88,7 +89,7 @@ def small_pages(monkeypatch):
 class TestRtSource(SourceContract):
     @pytest.fixture(params=["a superuser", "another account"])
     async def bound(self, fake, request):
-        fake.superuser = request.param == "a superuser"
+        fake.quirks.superuser = request.param == "a superuser"
         numbers, files = [fake.ticket(f"ticket {n}") for n in range(5)], []
         for sample in SAMPLES:
             number = numbers[sample.entity]
@@ -108,17 +109,17 @@ class TestRtSource(SourceContract):
 
 
 class TestRtTarget(TargetContract):
-    @pytest.fixture(params=[None, 800_000])
+    @pytest.fixture(params=[None, 1_200_000])
     async def bound(self, fake, request):
         number = fake.ticket("a ticket")
         fake.file(number, "there.txt", b"there", "text/plain")
-        fake.limit = request.param
+        fake.quirks.max_size = request.param
 
         async def files_of(ref: EntityRef) -> list[Truth]:
-            return fake.files_of(int(ref.id))
+            return [(file.name, file.size, file.sha256, "") for file in fake.state.files_of(int(ref.id))]
 
         return BoundTarget(
-            target(fake.url, max_bytes=fake.limit or 0),
+            target(fake.url, max_bytes=(request.param or 0) * 3 // 4),
             lambda: target(fake.url),
             ticket(number),
             ticket(4040),
@@ -230,7 +231,7 @@ def test_recorded_tickets_have_the_date_of_their_last_change():
 async def test_files_after_pages_of_hidden_ones_are_found_without_totals(fake):
     number = fake.ticket("a ticket")
     stored = [fake.file(number, f"{n}.txt", b"x", "text/plain") for n in range(6)]
-    fake.superuser, fake.hidden = False, {file.id for file in stored[1:3]}
+    fake.quirks.superuser, fake.quirks.hidden = False, frozenset(file.id for file in stored[1:3])
     files = await source(fake.url).attachments_of(Entity(ticket(number)))
     assert [file.name for file in files] == ["0.txt", "3.txt", "4.txt", "5.txt"]
 
@@ -238,7 +239,7 @@ async def test_files_after_pages_of_hidden_ones_are_found_without_totals(fake):
 @pytest.mark.parametrize("superuser", [True, False])
 async def test_account_that_may_not_see_all_is_warned_of_in_each_backup(fake, superuser):
     fake.ticket("a ticket")
-    fake.superuser = superuser
+    fake.quirks.superuser = superuser
     made = source(fake.url)
     for _ in range(2):
         assert (await made.read("tickets", None)).warnings == (() if superuser else (NO_SUPERUSER,))
@@ -247,8 +248,8 @@ async def test_account_that_may_not_see_all_is_warned_of_in_each_backup(fake, su
 
 async def test_list_that_is_shorter_than_its_total_is_no_list(fake):
     number = fake.ticket("a ticket")
-    fake.hidden = {fake.file(number, "hidden.txt", b"x", "text/plain").id}
-    with pytest.raises(errors.ShortListingError, match="1 of 2"):
+    fake.quirks.hidden = frozenset({fake.file(number, "hidden.txt", b"x", "text/plain").id})
+    with pytest.raises(errors.ShortListingError, match="3 of 4"):
         await source(fake.url).attachments_of(Entity(ticket(number)))
 
 
@@ -258,20 +259,21 @@ async def test_server_that_repeats_a_page_is_not_believed(fake, superuser):
     number = fake.ticket("a ticket")
     for n in range(4):
         fake.file(number, f"{n}.txt", b"x", "text/plain")
-    fake.superuser, fake.repeats = superuser, True
+    fake.quirks.superuser, fake.repeats = superuser, True
     with pytest.raises(errors.ShortListingError, match="an earlier one again"):
         await source(fake.url).attachments_of(Entity(ticket(number)))
 
 
 async def test_empty_list_of_a_forbidden_ticket_is_not_believed(fake):
-    fake.forbidden = {fake.ticket("secret")}
+    number = fake.ticket("secret")
+    fake.faults.forbidden_entities = {number}
     with pytest.raises(errors.ForbiddenError):
-        await source(fake.url).attachments_of(Entity(ticket(1)))
+        await source(fake.url).attachments_of(Entity(ticket(number)))
 
 
 async def test_tickets_without_a_total_are_no_listing(fake):
     fake.ticket("a ticket")
-    fake.sql_acl = False
+    fake.quirks.sql_acl = False
     with pytest.raises(errors.RejectedError, match="UseSQLForACLChecks"):
         await source(fake.url).read("tickets", None)
 
@@ -280,15 +282,15 @@ async def test_a_500_for_a_file_that_is_still_listed_does_not_mean_gone(fake):
     number = fake.ticket("a ticket")
     file, made = fake.file(number, "listed.txt", b"x", "text/plain"), source(fake.url)
     [listed] = await made.attachments_of(Entity(ticket(number)))
-    fake.broken = {file.id}
+    fake.faults.broken = {file.id}
     with pytest.raises(errors.RetriableError, match="status 500"):
         await made.download(listed, MemorySink())
 
 
 async def test_file_that_rt_cut_is_stored_with_a_warning(fake):
     number = fake.ticket("a ticket")
-    fake.limit = 100
-    fake.file(number, "cut.bin", bytes(1000), "image/png")
+    fake.quirks.max_size = 100
+    fake.file(number, "cut.bin", b"x" * 1000, "image/png")
     made = source(fake.url)
     [listed] = await made.attachments_of(Entity(ticket(number)))
     sink = MemorySink()
@@ -303,7 +305,7 @@ async def test_file_that_rt_cut_is_stored_with_a_warning(fake):
 @pytest.mark.parametrize("drops", [False, True])
 async def test_file_that_is_cut_has_its_real_size_and_is_no_arrival(fake, drops):
     number = fake.ticket("a ticket")
-    fake.limit, fake.drops = 600, drops
+    fake.quirks.max_size, fake.quirks.drops = 800, drops
     made = target(fake.url)
     cut = await made.upload(ticket(number), Draft("big.bin", "", "", 1000), Bytes(bytes(1000)))
     assert cut.size == (24 if drops else 600)
@@ -322,19 +324,19 @@ async def test_recorded_file_that_was_cut_has_its_real_size(fake):
 @pytest.mark.parametrize("another_run", [False, True])
 async def test_files_that_would_surely_be_cut_are_not_sent(fake, another_run):
     number = fake.ticket("a ticket")
-    fake.limit, made = 600, target(fake.url)
+    fake.quirks.max_size, made = 800, target(fake.url)
     await made.upload(ticket(number), Draft("big.bin", "", "", 1000), Bytes(bytes(1000)))
     made = target(fake.url) if another_run else made
     assert await made.refuses(ticket(number), Draft("not sure.bin", "", "", 800)) is None
     with pytest.raises(errors.RejectedError, match=r"over 800 bytes; see target\.options\.max_bytes"):
         await made.upload(ticket(number), Draft("big.bin", "", "", 801), Bytes(bytes(801)))
-    assert [name for name, *_ in fake.files_of(number)] == ["big.bin"]
+    assert fake.names_of(number) == ["big.bin"]
     assert await target(fake.url, max_bytes=5000).refuses(ticket(number), Draft("big.bin", "", "", 801)) is None
 
 
-async def test_file_with_other_bytes_of_equal_size_is_no_arrival(fake):
-    number = fake.ticket("a ticket")
-    fake.scrambles = True
+async def test_file_with_other_bytes_of_equal_size_is_no_arrival(fake, monkeypatch):
+    number, take = fake.ticket("a ticket"), fake.tickets.take
+    monkeypatch.setattr(fake.tickets, "take", lambda at, name, kind, content: take(at, name, kind, content[::-1]))
     with pytest.raises(errors.OutcomeUnknownError, match="other bytes") as caught:
         await target(fake.url).upload(ticket(number), Draft("a.bin", "", "", 2), Bytes(b"ab"))
     assert caught.value.accepted
@@ -349,15 +351,15 @@ async def test_answer_that_is_not_the_attachment_is_no_file(fake, record):
 
 async def test_file_that_was_cut_is_not_asked_for_again_and_again(fake):
     number = fake.ticket("a ticket")
-    fake.limit, made = 600, RetryingTarget(target(fake.url), RetryPolicy(backoff=100.0))
+    fake.quirks.max_size, made = 800, RetryingTarget(target(fake.url), RetryPolicy(backoff=100.0))
     cut = await made.upload(ticket(number), Draft("big.bin", "", "", 1000), Bytes(bytes(1000)))
     with pytest.raises(errors.RejectedError, match="600 of 1000 bytes are there"):
         await made.read_back(replace(cut, size=1000), MemorySink())
 
 
-async def test_comment_without_its_file_is_a_doubt_and_no_arrival(fake):
+async def test_comment_without_its_file_is_a_doubt_and_no_arrival(fake, monkeypatch):
     number = fake.ticket("a ticket")
-    fake.loses = True
+    monkeypatch.setattr(fake.tickets, "take", lambda *_: None)
     with pytest.raises(errors.OutcomeUnknownError, match="0 files") as caught:
         await target(fake.url).upload(ticket(number), Draft("lost.txt", "", "", 1), Bytes(b"x"))
     assert caught.value.accepted
@@ -368,7 +370,7 @@ async def test_every_byte_of_a_text_arrives(fake, content, media_type):
     number = fake.ticket("a ticket")
     draft = Draft("text.txt", "text/plain; charset=iso-8859-1", "", len(content))
     file = await target(fake.url).upload(ticket(number), draft, Bytes(content, 3))
-    assert [stored.content for stored in fake.attachments if stored.name] == [content]
+    assert [stored.sha256 for stored in fake.state.files_of(number)] == [hashlib.sha256(content).hexdigest()]
     assert file.size == len(content)
     assert (await source(fake.url).attachments_of(Entity(ticket(number))))[0].media_type == media_type
 
@@ -379,25 +381,25 @@ async def test_name_that_rt_would_change_is_changed_before(fake, name):
     legal = made.legal_name(name)
     assert legal != name
     await made.upload(ticket(number), Draft(legal, "", "", 1), Bytes(b"x"))
-    assert [stored[0] for stored in fake.files_of(number)] == [legal]
+    assert fake.names_of(number) == [legal]
 
 
 async def test_description_is_the_text_of_the_comment(fake):
     number = fake.ticket("a ticket")
     draft = Draft("a.txt", "", "[first attached by Ann on 2024-02-03]", 1)
     await target(fake.url).upload(ticket(number), draft, Bytes(b"x"))
-    assert draft.description.encode() in [stored.content for stored in fake.attachments]
+    assert draft.description.encode() in [message.content for message in fake.tickets.messages.values()]
 
 
 async def test_ticket_created_without_its_link_ends_the_load(fake):
-    fake.links = False
+    fake.quirks.keeps_links = False
     with pytest.raises(errors.ConfigError, match="ModifyTicket"):
         await target(fake.url).create_entity(EntityDraft("Bug", "a bug", "text", "migrator-1"))
 
 
 async def test_ticket_that_cannot_be_looked_for_is_not_created_again(fake):
     fake.answers_with["tickets"] = {"items": None}
-    with pytest.raises(errors.OutcomeUnknownError, match="Ticket 1 was created"):
+    with pytest.raises(errors.OutcomeUnknownError, match="Ticket 101 was created"):
         await target(fake.url).create_entity(EntityDraft("Bug", "a bug", "text", "migrator-1"))
 
 
@@ -409,17 +411,17 @@ async def test_queue_for_new_tickets_must_be_named_and_exist(fake, queue, reason
 
 async def test_query_of_the_options_limits_the_tickets(fake):
     await source(fake.url, query="Queue = 'A' OR Queue = 'B'").read("tickets", None)
-    assert fake.requests[-1][2]["query"] == "(Queue = 'A' OR Queue = 'B') AND id > 0"
+    assert fake.queries[-1] == "(Queue = 'A' OR Queue = 'B') AND id > 0"
 
 
 async def test_check_names_what_is_odd(fake):
     number = fake.ticket("a ticket")
     assert await source(fake.url).oddities() == ()
     assert await target(fake.url).oddities() == ALWAYS
-    fake.limit, fake.file_fields = 10, ("Signed contract",)
-    fake.file(number, "big.bin", bytes(20), "")
+    fake.quirks.max_size, fake.quirks.file_fields = 10, ("Signed contract",)
+    fake.file(number, "big.bin", b"x" * 20, "")
     told = await source(fake.url).oddities()
-    assert told[0].startswith("RT cuts or drops large files when it takes them, last 2026-11-22T04:03:10Z one of 20")
+    assert told[0].startswith("RT cuts or drops large files when it takes them, last 2026-11-22T00:00:04Z one of 20")
     assert told[1] == "files in custom fields are not backed up: Signed contract"
     assert "set target.options.max_bytes" in (await target(fake.url).oddities())[-1]
     assert await target(fake.url, max_bytes=10).oddities() == ALWAYS

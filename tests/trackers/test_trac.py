@@ -12,6 +12,8 @@ import pytest
 
 from migrator import errors
 from migrator.model import Attachment, Draft, Entity, EntityRef
+from migrator.sandbox.trac.methods import forbidden
+from migrator.sandbox.trac.query import failed
 from migrator.testing import (
     SAMPLES,
     BoundSource,
@@ -30,11 +32,11 @@ from migrator.trackers.trac.api import result_in
 from migrator.trackers.trac.client import attachments_in
 from migrator.wire.client import HttpClient
 from tests.support.opened import closed_later
-from tests.support.real_redmine import Sent
+from tests.support.real_redmine import Sent, digest
 from tests.support.real_trac import PASSWORD as REAL_PASSWORD
 from tests.support.real_trac import URL, Trac
 from tests.support.real_trac import USER as REAL_USER
-from tests.trackers.fake_trac import PASSWORD, USER, FakeTrac, FaultError
+from tests.trackers.odd_trac import PASSWORD, USER, OddTrac
 
 real = [
     pytest.mark.trac,
@@ -69,7 +71,7 @@ def gone(number: int | str) -> Attachment:
 
 @pytest.fixture
 async def fake():
-    async with FakeTrac().running() as running:
+    async with OddTrac() as running:
         yield running
 
 
@@ -78,7 +80,7 @@ def small_pages(monkeypatch):
     monkeypatch.setattr("migrator.trackers.trac.source.PAGE_SIZE", 2)
 
 
-def seeded(fake: FakeTrac) -> tuple[list[int], list[Expected]]:
+def seeded(fake: OddTrac) -> tuple[list[int], list[Expected]]:
     numbers, files = [fake.ticket(f"ticket {n}", "closed" if n % 2 else "new") for n in range(5)], []
     for sample in SAMPLES:
         owner = numbers[sample.entity]
@@ -171,14 +173,14 @@ def test_recorded_answers_are_read():
 async def test_a_query_that_is_cut_off_is_no_end(fake):
     """As if `max=0` were not obeyed: the first tickets come, and the highest is missing."""
     seeded(fake)
-    fake.most = 3
+    fake.quirks.items_per_page, fake.quirks.obeys_max = 3, False
     with pytest.raises(errors.ShortListingError):
         await crawl(source(fake.url))
 
 
 async def test_a_page_that_lacks_tickets_is_noticed_at_the_end(fake):
     seeded(fake)
-    fake.lists_fewer = 1
+    fake.methods.lists_fewer = 1
     with pytest.raises(errors.ShortListingError):
         await crawl(source(fake.url))
 
@@ -186,13 +188,13 @@ async def test_a_page_that_lacks_tickets_is_noticed_at_the_end(fake):
 async def test_long_gaps_and_closed_tickets_hide_nothing(fake):
     first, *deleted, last = [fake.ticket(f"ticket {n}", "closed") for n in range(450)]
     for number in deleted:
-        del fake.tickets[number]
+        del fake.state.created[number]
     assert (await crawl(source(fake.url))).entities == {ticket(first), ticket(last)}
 
 
 async def test_a_ticket_whose_list_is_refused_fails_alone(fake):
     numbers, _ = seeded(fake)
-    fake.faults["ticket.listAttachments"] = FaultError(403, "ATTACHMENT_VIEW privileges are required")
+    fake.methods.refused = {"ticket.listAttachments": forbidden("ATTACHMENT_VIEW")}
     page = await source(fake.url).read("tickets", None)
     assert {failure.ref for failure in page.unread} == {ticket(n) for n in numbers}
     assert "ATTACHMENT_VIEW" in page.unread[0].reason
@@ -200,7 +202,7 @@ async def test_a_ticket_whose_list_is_refused_fails_alone(fake):
 
 async def test_files_that_the_account_may_not_see_are_failures_and_not_absent(fake):
     numbers, _ = seeded(fake)
-    fake.hides_files = True
+    fake.quirks.shows_files = False
     page = await source(fake.url).read("tickets", None)
     assert {failure.ref for failure in page.unread} == {ticket(n) for n in numbers[:-1]}
     assert len(page.entities) == len(numbers)
@@ -214,7 +216,7 @@ async def test_the_empty_list_of_a_ticket_that_is_gone_is_not_believed(fake):
 async def test_an_error_in_place_of_a_file_is_no_empty_file(fake):
     number = fake.ticket("one")
     fake.put(number, "a.txt", "", b"a file")
-    fake.faults["ticket.getAttachment"] = FaultError(-32603, "database is locked")
+    fake.methods.refused = {"ticket.getAttachment": failed("database is locked")}
     with pytest.raises(errors.RetriableError, match="locked"):
         await source(fake.url).download(gone(number), MemorySink())
 
@@ -228,13 +230,13 @@ async def test_a_file_without_a_name_is_listed_and_said_to_be_out_of_reach(fake)
 
 async def test_an_error_that_may_pass_leaves_open_whether_a_file_arrived(fake):
     number = fake.ticket("one")
-    fake.faults["ticket.putAttachment"] = FaultError(-32603, "database is locked")
+    fake.methods.refused = {"ticket.putAttachment": failed("database is locked")}
     with pytest.raises(errors.OutcomeUnknownError):
         await target(fake.url).upload(ticket(number), Draft("a.txt", "", "", 1), Bytes(b"x"))
 
 
 async def test_an_account_without_the_permission_is_told_so(fake):
-    fake.faults["system.getAPIVersion"] = FaultError(403, "XML_RPC privileges are required to perform this operation.")
+    fake.quirks.permits_rpc = False
     with pytest.raises(errors.AuthError, match="XML_RPC"):
         await source(fake.url).check()
 
@@ -249,7 +251,7 @@ async def replaced_by(made: TracTarget, number: str) -> list[str]:
 async def test_an_upload_never_replaces_an_older_file_of_its_name(fake):
     number = fake.ticket("one")
     assert await replaced_by(target(fake.url), str(number)) == ["a.txt", "a.2.txt"]
-    assert [content for _, content in fake.files[number].values()] == [b"older", b"newer"]
+    assert [sha256 for _, _, sha256, _ in fake.of(number)] == [digest(b"older"), digest(b"newer")]
 
 
 @real[0]

@@ -85,6 +85,8 @@ def test_reason_bears_any_depth(depth, opening):
     ("body", "reason"),
     [
         (b'{"errors":["Subject cannot be blank","Tracker is invalid"]}', "Subject cannot be blank; Tracker is invalid"),
+        (b'{"error":{"status":400,"msg":"Required Header Missing"}}', "Required Header Missing"),
+        (b'{"detail":"Invalid page."}', "Invalid page."),
         (b'{"Message":"No such\\n entity"}', "No such entity"),
         (b'{"error":{"message":"bad","code":5}}', "bad"),
         (b'{"title":"Not Found","status":404}', "Not Found"),

@@ -288,6 +288,18 @@ async def test_a_part_finds_what_is_in_it_and_goes_on_behind_it(tmp_path):
     assert [one["round_complete"] for one in found] == [False, True]
 
 
+async def test_all_of_the_blobs_are_all_and_not_the_rest_of_a_round(tmp_path):
+    await run_backup(small_tracker(), tmp_path)
+    digests = sorted(sha256 for (sha256,) in rows(tmp_path, "SELECT sha256 FROM blobs"))
+    await run_verify(tmp_path, Portion(share=0.5))
+    overwrite(tmp_path / "blobs" / digests[0][:2] / digests[0], b"damaged")
+    (tmp_path / "blobs" / "ff").mkdir(exist_ok=True)
+    overwrite(tmp_path / "blobs" / "ff" / ("f" * 64), b"unknown")
+    found = await run_verify(tmp_path, Portion(share=1.0))
+    assert (found["checked"], found["of"], found["round_complete"]) == (len(digests), len(digests), True)
+    assert [problem["code"] for problem in found["problems"]] == ["E04", "E03"]
+
+
 async def test_no_time_is_no_blob_and_a_whole_verify_begins_anew(tmp_path):
     await run_backup(small_tracker(), tmp_path)
     [(of,)] = rows(tmp_path, "SELECT count(*) FROM blobs")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import re
+import shlex
 import shutil
 import sqlite3
 import stat
@@ -101,8 +102,8 @@ async def test_a_line_tells_where_a_file_is_and_what_is_wrong_with_it(archive, t
     tracker.on_call = refuse
     await run_backup(tracker, root)
     shown = (await run("find", root, "119")).out.splitlines()
-    assert shown[0].split("  ")[0] == "Bug:119"
-    assert re.fullmatch(r"Bug:119  saved page.html +3 B, 2024-01-31  Login page broken", shown[2])
+    assert re.fullmatch(r"Bug:119 \d+", shown[0].split("  ")[0])
+    assert re.fullmatch(r"Bug:119 \d+ +saved page.html +3 B, 2024-01-31  Login page broken", shown[2])
     assert "refused\ufffd[31m.txt" in shown[1]
     assert "5 B, failed" in shown[1]
     assert shown[3].startswith("3 files, ")
@@ -172,10 +173,36 @@ async def test_what_is_not_one_file_is_listed_and_nothing_written(archive, tmp_p
     got = await run("get", archive[1], *words, "-o", tmp_path / "out")
     assert (got.code, got.out) == (2, "")
     ids = {file.id: file.name for file in archive[0].files.values()}
-    listed = re.findall(r"^  \w+:\d+ (.*) \(attachment (\d+)\)$", got.err, re.MULTILINE)
-    assert [name for name, _ in listed] == candidates
-    assert all(ids[id_] == name for name, id_ in listed)
+    listed = re.findall(r"^  \w+:\d+ (\d+)  (.*) \(([\d.]+ \w+)(?:, ([\d-]+))?\)$", got.err, re.MULTILINE)
+    assert [name for _, name, *_ in listed] == candidates
+    assert all(ids[id_] == name for id_, name, *_ in listed)
+    facts = {name: (size, date) for _, name, size, date in listed}
+    assert facts.get("saved page.html", ("3 B", "2024-01-31")) == ("3 B", "2024-01-31")
+    assert facts.get("report 50%.pdf", ("3.0 MB", ""))[0] == "3.0 MB"
     assert not (tmp_path / "out").exists()
+
+
+async def test_what_find_lists_is_got_by_copy_and_paste(archive, tmp_path):
+    tracker, root = archive
+    odd = tracker.add("A kind", "it's 7")
+    first = tracker.attach(odd, "one.txt", b"the first")
+    tracker.attach(odd, first.id, b"a file whose name is the id of another")
+    tracker.attach(odd, "a  b.txt", b"two spaces")
+    await run_backup(tracker, root)
+    found = await run("find", root, "*")
+    *lines, total = found.out.splitlines()
+    assert total.startswith(f"{len(tracker.files)} files, ")
+    for line in lines:
+        entity, id_ = shlex.split(line.partition("  ")[0])
+        got = await run("get", root, entity, id_, "-o", tmp_path / "got", "--force")
+        assert (got.code, (tmp_path / "got").read_bytes()) == (0, tracker.content[id_]), line
+    step = next(line for line in found.err.splitlines() if line.startswith("next: "))
+    _, program, command, *words = shlex.split(step)
+    assert (program, command, words[0], words[-2:]) == ("migrator", "get", str(root), ["-o", "."])
+    at = (await run("find", root, "*", "--at", "1")).err
+    assert f"next: migrator get {root} Bug:12 " in at
+    assert " --at 1 -o ." in at
+    assert "next:" not in (await run("find", root, "nowhere")).err
 
 
 async def test_equal_files_are_one_for_who_wants_the_content(archive):

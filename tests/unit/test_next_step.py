@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,7 @@ from migrator.pipeline.summary import (
     RollbackSummary,
 )
 
-CONFIG = Path("to be.toml")
+CONFIG = "to be.toml"
 FILES = {"listed": 2, "stored": 1, "unchanged": 0, "skipped": 0, "gone": 0, "failed": 1}
 BACKUP = BackupSummary(status=RunStatus.INCOMPLETE, entities=1, attachments=FILES, changes={}, bytes=1, warnings=())
 OF_FILE = Failure(EntityRef("Bug", "1"), "7", "a.png", "status 500")

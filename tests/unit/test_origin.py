@@ -33,7 +33,7 @@ from tests.support.tls import served
 
 OPTIONS = {"targetprocess": {"inline_images": "skip"}, "issuetrak": {"created_by": "APIUser"}}
 REDIRECTS = {"redmine", "targetprocess", "teampulse", "squash"}
-"""Issuetrak's files come inside of JSON."""
+"""The files of the others come inside of JSON."""
 TEXT = ("json", "xml", "html", "form", "text/plain")
 HOP = {"host", "content-length", "transfer-encoding", "connection", "content-encoding", "date", "server"}
 

@@ -95,7 +95,7 @@ async def test_a_damaged_catalog_is_kept_beside_the_new_one(tmp_path):
     await run_backup(tracker, tmp_path)
     for number in (1, 2):
         (tmp_path / "catalog.db").write_bytes(b"garbage %d" % number)
-        with pytest.raises(ArchiveDamagedError, match="`migrator rebuild`"):
+        with pytest.raises(ArchiveDamagedError, match="`migrator rebuild "):
             await run_backup(tracker, tmp_path)
         assert rebuild(Archive(tmp_path)).as_json()["status"] == "complete"
         assert (tmp_path / f"catalog.db.damaged-{number}").read_bytes() == b"garbage %d" % number
@@ -290,7 +290,7 @@ def test_the_program_rebuilds_and_says_so(tmp_path, capsys):
     lose(tmp_path)
     for words in (["status", str(tmp_path)], ["verify", str(tmp_path)]):
         assert program(["--json", *words]) == 5
-        assert "`migrator rebuild`" in capsys.readouterr().out
+        assert "`migrator rebuild " in capsys.readouterr().out
     assert program(["--json", "rebuild", str(tmp_path)]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document.keys() >= {"command", "status", "entities", "attachments", "blobs", "uploads", "problems"}
@@ -358,7 +358,7 @@ async def test_a_manifest_that_knows_more_than_the_catalog_is_never_written_over
         await run_backup(tracker, tmp_path)
     now = manifest.path_in(tmp_path).read_bytes()
     (tmp_path / "catalog.db").write_bytes(older)  # of a time before this manifest
-    with pytest.raises(ArchiveDamagedError, match="`migrator rebuild`"):
+    with pytest.raises(ArchiveDamagedError, match="`migrator rebuild "):
         await run_backup(tracker, tmp_path)
     assert manifest.path_in(tmp_path).read_bytes() == now
     assert rebuild(Archive(tmp_path)).as_json()["made_from"] == "manifest"

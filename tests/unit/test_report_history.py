@@ -88,7 +88,21 @@ async def test_the_page_has_charts_with_descriptions_and_a_table(tmp_path):
     table = text.partition("The same as a table")[2].partition("</table>")[0]
     assert table.count("<tr>") == 4
     assert table.count("<td>yes</td>") == 1
-    assert ": no snapshot</title>" in text
+    assert text.count(": not complete, so no snapshot</title>") == 2, "files and bytes of the third"
+    assert "(any more)" not in text
+
+
+async def test_a_backup_whose_snapshot_was_pruned_is_not_called_incomplete(tmp_path):
+    root, out = tmp_path / "archive", tmp_path / "report.html"
+    await three_backups(root)
+    with closing(Catalog(root)) as catalog:
+        catalog.pruning.forget({2})
+    write_report(root, out)
+    text = out.read_text()
+    assert text.count(": no snapshot (any more)</title>") == 2
+    assert text.count(": not complete, so no snapshot</title>") == 2
+    assert text.partition("The same as a table")[2].count("<td>yes</td>") == 1
+    assert "or its snapshot was\npruned.</p>" in text
 
 
 async def test_with_one_backup_there_is_a_sentence_and_no_chart(tmp_path):

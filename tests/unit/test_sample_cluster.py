@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import yaml
@@ -72,3 +73,12 @@ def test_the_catalog_of_the_cluster_lies_on_the_volume():
     [path] = [each["mountPath"] for each in pod["containers"][0]["volumeMounts"] if each["name"] == volume]
     assert f"{CONFIGURATION.archive}".startswith(f"{path}/")
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+
+
+def test_the_rule_of_the_bucket_clears_the_parts_of_the_sample_archive():
+    """In the shape of S3's PutBucketLifecycleConfiguration; it deletes no object."""
+    [rule] = json.loads((FOLDER.parent / "bucket-lifecycle.json").read_text())["Rules"]
+    assert rule.keys() == {"ID", "Status", "Filter", "AbortIncompleteMultipartUpload"}
+    assert (rule["Status"], rule["AbortIncompleteMultipartUpload"]) == ("Enabled", {"DaysAfterInitiation": 1})
+    archive = read_configuration(FOLDER.parent / "redmine-to-bucket.toml").settings.archive
+    assert archive.partition("://")[2].partition("/")[2] + "/" == rule["Filter"]["Prefix"]

@@ -30,13 +30,13 @@ TRACKERS = {
     "TeamPulse": "teampulse",
     "Issuetrak": "issuetrak",
     "Redmine": "redmine",
+    "Request Tracker": "rt",
     "Squash TM": "squash",
+    "Trac": "trac",
 }
 PROMISED = {
     "Kiwi TCMS": ("kiwi", {"username": "x", "password": "x"}),
-    "Request Tracker": ("rt", {"token": "x"}),
     "Roundup": ("roundup", {"username": "x", "password": "x"}),
-    "Trac": ("trac", {"username": "x", "password": "x"}),
 }
 """Trackers without a sandbox, with credentials. The contract suite holds what their adapters promise."""
 OPTIONS = {"targetprocess": {"inline_images": "skip"}, "issuetrak": {"created_by": "APIUser"}}

@@ -54,7 +54,8 @@ class Findings:
         if not vanished.believed:
             reason = (
                 f"{vanished.files:,} of {counted(vanished.held, 'file')} are no longer listed; none was marked as gone."
-                " If they were deleted, run `migrator backup --accept-gone`; if not, check what this account may see"
+                " If they were deleted, run `migrator backup CONFIG --accept-gone`; if not, check what this account "
+                "may see"
             )
             self._others.append(("files no longer listed", reason))
         for ref in sorted(selection.entities):

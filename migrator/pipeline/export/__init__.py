@@ -1,7 +1,8 @@
-"""Export: the files of an archive under their own names, as a folder, a bag or a ZIP file.
+"""Export: the files of an archive under their own names, as a folder, a bag or a ZIP file, on a disk or in a bucket.
 
-Everything is built under another name and renamed to DEST when it is complete. So what a kill leaves behind is never
-mistaken for an export; the next export of this archive to the same place removes it.
+On a disk everything is built under another name and renamed to DEST when it is complete. So what a kill leaves behind
+is never mistaken for an export; the next export of this archive to the same place removes it. `in_bucket` says how that
+is in a bucket.
 
 Only files that are `stored` are exported, as by a load; files `gone` from the source only on request. Of these, a
 selection may take some.
@@ -20,12 +21,14 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from migrator.filenames import UNSAFE_IN_A_BAG, readable
+from migrator.errors import StorageError
+from migrator.filenames import UNSAFE_IN_A_BAG
 from migrator.model import EntityRef, RunStatus
 from migrator.pipeline.export.copies import BlobDamagedError, can_clone, copy_blob, name_new_file
 from migrator.pipeline.export.destination import Destination
-from migrator.pipeline.export.formats import FORMATS, ExportItem
+from migrator.pipeline.export.in_bucket import BucketDestination, InBucket
 from migrator.pipeline.export.paths import items_with_paths
+from migrator.pipeline.export.placing import ExportItem
 from migrator.pipeline.export.selecting import SelectedFiles
 from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.stop import StopRequestedError
@@ -34,7 +37,7 @@ from migrator.progress import Progress, Silent
 from migrator.selection import EVERYTHING, Selection
 from migrator.store import README, Archive, Catalog, FreeSpace, blob_name, disk_errors
 
-__all__ = ["BlobDamagedError", "ExportSettings", "copy_blob", "export", "name_new_file"]
+__all__ = ["BlobDamagedError", "ExportSettings", "InBucket", "copy_blob", "export", "name_new_file"]
 
 FILES_PER_CALL = 64
 """Files placed by one call on the executor."""
@@ -48,7 +51,7 @@ class ExportSettings:
     longer has. `selection` names the files that are wanted.
     """
 
-    destination: Path
+    destination: Path | InBucket
     shape: str = "tree"
     links: bool = False
     gone: bool = False
@@ -68,10 +71,16 @@ async def export(
     If a blob is damaged or missing, everything else is exported, and the status is `damaged`.
     """
     await asyncio.to_thread(archive.require_readable)
-    destination = Destination(archive.root, settings.destination, file=settings.shape == "zip")
+    destination = await asyncio.to_thread(_destination, archive, settings)
     _selected(catalog, settings).require_any()
     async with run_context(catalog, "export", mends_journal=False) as context:
         return await context.execute(_Export(archive, settings, destination, context, progress or Silent()), stop)
+
+
+def _destination(archive: Archive, settings: ExportSettings) -> Destination | BucketDestination:
+    if isinstance(settings.destination, InBucket):
+        return BucketDestination(archive, settings.destination)
+    return Destination(archive.root, settings.destination, file=settings.shape == "zip")
 
 
 def _selected(catalog: Catalog, settings: ExportSettings) -> SelectedFiles:
@@ -85,7 +94,7 @@ class _Export(Job[ExportSummary]):
         self,
         archive: Archive,
         settings: ExportSettings,
-        destination: Destination,
+        destination: Destination | BucketDestination,
         context: RunContext,
         progress: Progress,
     ) -> None:
@@ -93,7 +102,7 @@ class _Export(Job[ExportSummary]):
         self._selected = _selected(context.catalog, settings)
         self._catalog, self._executor, self._stop = context.catalog, context.executor, context.stop
         self._progress, self._loop = progress, asyncio.get_running_loop()
-        self._format = FORMATS[settings.shape](destination.partial, self._on_bytes, links=settings.links)
+        self._format = destination.format(settings.shape, self._on_bytes, links=settings.links)
         self._files = self._bytes = self._read = 0
         self._finished = False
         self._problems: dict[str, Problem] = {}
@@ -129,7 +138,7 @@ class _Export(Job[ExportSummary]):
         )
         return ExportSummary(
             format=self._settings.shape,
-            destination=readable(self._settings.destination),
+            destination=self._destination.shown,
             files=self._files if self._finished else 0,
             bytes=self._bytes if self._finished else 0,
             problems=tuple(self._problems.values()),
@@ -150,19 +159,18 @@ class _Export(Job[ExportSummary]):
             self._progress.transferred(unread)
 
     def _begin(self) -> None:
-        self._destination.prepare()
-        self._require_space()
+        size = self._selected.totals()[1]
+        self._destination.prepare(size)
+        if isinstance(self._destination, Destination):
+            self._require_space(self._destination.partial, size)
         self._format.begin()
 
-    def _require_space(self) -> None:
+    def _require_space(self, partial: Path, size: int) -> None:
         """Copies need as much space as the files, clones none; how much a ZIP file needs isn't known beforehand."""
-        folder, settings = self._destination.partial.parent, self._settings
+        folder, settings = partial.parent, self._settings
         linked = settings.links and folder.stat().st_dev == self._archive.root.stat().st_dev
-        if settings.shape != "zip" and not linked and not self._clones():
-            FreeSpace(folder).require(self._selected.totals()[1])
-
-    def _clones(self) -> bool:
-        return can_clone(self._archive.root / README, self._destination.partial)
+        if settings.shape != "zip" and not linked and not can_clone(self._archive.root / README, partial):
+            FreeSpace(folder).require(size)
 
     def _items(self) -> Iterator[ExportItem]:
         avoid = UNSAFE_IN_A_BAG if self._settings.shape == "bagit" else ""
@@ -172,12 +180,11 @@ class _Export(Job[ExportSummary]):
         """Place files; returns how many of them could not be."""
         before = len(self._failures)
         with self._archive.files([item.blob.sha256 for item in items]) as path_of:
-            for item in items:
-                try:
-                    self._format.add(item, path_of(item.blob.sha256))
+            for item, problem in zip(items, self._format.add_all(items, path_of), strict=True):
+                if problem:
+                    self._note_damage(item, problem)
+                else:
                     self._files, self._bytes = self._files + 1, self._bytes + item.blob.size
-                except BlobDamagedError as error:
-                    self._note_damage(item, str(error))
         return len(self._failures) - before
 
     def _note_damage(self, item: ExportItem, problem: str) -> None:
@@ -194,6 +201,6 @@ class _Export(Job[ExportSummary]):
         self._finished = True
 
     def _discard(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError, StorageError):
             self._format.discard()
             self._destination.sweep()

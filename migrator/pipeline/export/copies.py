@@ -60,6 +60,23 @@ class HashedBlobs:
             return False
 
 
+def sound_chunks(wanted: Blob, blob: Path, on_bytes: OnBytes) -> Iterator[bytes]:
+    """The content of a blob. `BlobDamagedError` at its end, at the latest, if it is not what its name says."""
+    try:
+        file = _opened(blob)
+    except OSError as error:
+        raise damaged(blob) from error
+    sha256, size = hashlib.sha256(), 0
+    with file:
+        for chunk in chunks(file):
+            sha256.update(chunk)
+            size += len(chunk)
+            on_bytes(len(chunk))
+            yield chunk
+    if Blob(sha256.hexdigest(), size) != wanted:
+        raise damaged(blob)
+
+
 def copy_blob(wanted: Blob, blob: Path, path: Path, on_bytes: OnBytes, created_at: str = "") -> None:
     """Make a new file at `path` with the content of a blob. `BlobDamagedError`, and no file, if that is damaged."""
     try:

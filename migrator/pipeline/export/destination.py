@@ -9,8 +9,10 @@ from pathlib import Path
 
 from migrator.errors import ConfigError
 from migrator.filenames import readable
-from migrator.pipeline.export.copies import name_new_file
-from migrator.pipeline.export.formats import INDEX
+from migrator.pipeline.export.copies import OnBytes, name_new_file
+from migrator.pipeline.export.formats import INDEX, TREES, ExportFormat
+from migrator.pipeline.export.placing import LocalFiles
+from migrator.pipeline.export.zipped import Zip, new_file
 from migrator.store import sync_filesystem
 
 
@@ -18,7 +20,7 @@ class Destination:
     """Where an export is built, and how it gets its name. `ConfigError` if the destination is in use."""
 
     def __init__(self, root: Path, destination: Path, *, file: bool) -> None:
-        self.path, self._file = Path(os.path.realpath(destination)), file
+        self._named, self.path, self._file = destination, Path(os.path.realpath(destination)), file
         if self.path.is_relative_to(os.path.realpath(root)):
             raise ConfigError(f"{readable(destination)} is inside the archive")
         exists = os.path.lexists(self.path)
@@ -31,7 +33,18 @@ class Destination:
         ):
             raise ConfigError(f"{readable(destination)} already exists{'' if file else ' and is not empty'}")
 
-    def prepare(self) -> None:
+    @property
+    def shown(self) -> str:
+        """The destination, for people."""
+        return readable(self._named)
+
+    def format(self, shape: str, on_bytes: OnBytes, *, links: bool) -> ExportFormat:
+        """What writes the files of the export."""
+        if shape == "zip":
+            return Zip(lambda: new_file(self.partial), on_bytes)
+        return TREES[shape](self.partial, LocalFiles(self.partial, on_bytes, links=links))
+
+    def prepare(self, size: int) -> None:  # noqa: ARG002 - how much is to come matters in a bucket only
         """Make the folder around it, and remove what an earlier export left unfinished."""
         self.partial.parent.mkdir(parents=True, exist_ok=True)
         self.sweep()

@@ -15,7 +15,8 @@ from migrator.filenames import (
     unique,
 )
 from migrator.model import Blob
-from migrator.pipeline.export.formats import INDEX, ExportItem
+from migrator.pipeline.export.formats import INDEX
+from migrator.pipeline.export.placing import ExportItem
 from migrator.printable import spreadsheet_cell
 
 

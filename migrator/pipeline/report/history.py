@@ -37,6 +37,11 @@ class Point:
     removed: int
     failures: int
 
+    @property
+    def gap(self) -> str:
+        """Why there is no snapshot: one of a complete backup was pruned, unless a filter kept it from being made."""
+        return "not complete, so no snapshot" if self.incomplete == self.backups else "no snapshot (any more)"
+
 
 @dataclass(frozen=True, slots=True)
 class History:

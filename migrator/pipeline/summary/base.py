@@ -112,6 +112,11 @@ class Summary:
     status: RunStatus = RunStatus.COMPLETE
     run: int | None = field(default=None, metadata=OPTIONAL)
 
+    @property
+    def silent_if_quiet(self) -> bool:
+        """Whether a quiet command has nothing to say when it ends like this."""
+        return False
+
     def as_json(self) -> dict[str, Any]:
         """The JSON document: command, run and status first, long lists last."""
         keys = _fields_of(self)

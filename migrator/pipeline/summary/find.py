@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, field
 
-from migrator.pipeline.summary.base import Summary
+from migrator.pipeline.summary.base import HIDDEN, Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,19 @@ class FoundFile:
         """Its entity, as `get` and the options of other commands take it."""
         return f"{self.kind}:{self.entity}"
 
+    @property
+    def words(self) -> str:
+        """What `get` takes for this file and no other, quoted for a shell."""
+        return shlex.join([self.owner, self.attachment])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindSummary(Summary):
-    """The files in which all these texts occur."""
+    """The files in which all these texts occur; `at` is the snapshot in which they were looked for, as it was given."""
 
     command = "find"
 
+    at: str = field(default="", metadata=HIDDEN)
     texts: tuple[str, ...]
     files: tuple[FoundFile, ...]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from typing_extensions import override
+
 from migrator.model import RunStatus
 from migrator.pipeline.summary.backup import BackupSummary
 from migrator.pipeline.summary.base import OPTIONAL, Summary
@@ -58,3 +60,9 @@ class NightlySummary(Summary):
     error: StepError | None = field(default=None, metadata=OPTIONAL)
     seconds: float = 0.0
     results: tuple[NightResult, ...] = ()
+
+    @property
+    @override
+    def silent_if_quiet(self) -> bool:
+        """If all was well: cron mails each line."""
+        return self.status is RunStatus.COMPLETE

@@ -1,4 +1,4 @@
-"""Files inside of JSON, as base64: sent and received in chunks, whatever their size.
+"""Files inside of JSON, as base64: received in chunks, whatever their size; and files in a ZIP.
 
 Only the text of `FileContent` is large. It is decoded while it arrives; the rest is parsed as JSON with an empty text
 in its place.
@@ -6,7 +6,6 @@ in its place.
 Beware: this must share no code with the adapter, or a mistake of both would go unnoticed.
 """
 
-import base64
 import binascii
 import hashlib
 import io
@@ -14,15 +13,14 @@ import json
 import re
 import secrets
 import zipfile
-from collections.abc import AsyncIterator
 from typing import Any
 
+from migrator.sandbox.base64_json import in_one_line
 from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.uploads import ReceivedFile, StoredContent
 
 _OPENING = re.compile(rb'(?<!\\)"FileContent"\s*:\s*"')
 _MAX_HEAD_BYTES = 64 * 1024
-_BLOCK_BYTES = 48 * 1024  # a multiple of three, so that base64 needs no padding between blocks
 _BOMB_BYTES = 50_000_000
 _RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10)}
 MAX_NAME_LENGTH = 150
@@ -97,25 +95,9 @@ def complaint_about(name: object) -> str:
     return ""
 
 
-async def json_with_content(
-    record: dict[str, Any], chunks: AsyncIterator[bytes], *, escaped: bool
-) -> AsyncIterator[bytes]:
-    """A record as JSON, in pieces, with the file as its FileContent."""
-    head, tail = json.dumps({**record, "FileContent": "\0"}).split('"\\u0000"')
-    yield head.encode() + b'"'
-    rest = b""
-    async for chunk in chunks:
-        rest += chunk
-        cut = len(rest) - len(rest) % _BLOCK_BYTES
-        for start in range(0, cut, _BLOCK_BYTES):
-            yield _encoded(rest[start : start + _BLOCK_BYTES], escaped=escaped)
-        rest = rest[cut:]
-    yield _encoded(rest, escaped=escaped) + b'"' + tail.encode()
-
-
-def _encoded(content: bytes, *, escaped: bool) -> bytes:
-    text = base64.b64encode(content)
-    return text.replace(b"+", b"\\u002B").replace(b"/", b"\\/") if escaped else text
+def escaped_base64(content: bytes) -> bytes:
+    """The content as base64, with the escapes that some servers write."""
+    return in_one_line(content).replace(b"+", b"\\u002B").replace(b"/", b"\\/")
 
 
 def zipped(contents: list[bytes], *, bomb: bool) -> tuple[list[str], bytes]:

@@ -4,16 +4,16 @@ Beware: only issues have files. A file of a comment or an e-mail is listed as on
 not at all, and an issue without files answers 404.
 """
 
-import base64
 import json
 from datetime import UTC
 from typing import Any
 
 from aiohttp import web
 
+from migrator.sandbox.base64_json import CONTENT, in_one_line
 from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.issuetrak.auth import IssuetrakQuirks, SignatureAuth
-from migrator.sandbox.issuetrak.files import json_with_content, zipped
+from migrator.sandbox.issuetrak.files import escaped_base64, zipped
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.state import TrackerState
 from migrator.sandbox.world import WorldAttachment, WorldEntity
@@ -127,7 +127,7 @@ class Reads:
         records = [self._records.attachment(file) for file in files]
         if with_content:
             for record, file in zip(records, files, strict=True):
-                record["FileContent"] = _base64(await self._content(file))
+                record["FileContent"] = in_one_line(await self._content(file)).decode()
         return web.json_response(_collection(records, len(records), 0, _UNLIMITED))
 
     async def file_record(self, request: web.Request) -> web.Response:
@@ -140,12 +140,9 @@ class Reads:
         record = self._records.attachment(file, content=True)
         if not file.size and self._quirks.empty_is_null:
             return web.json_response(record)
-        size = 0
-        async for piece in json_with_content(record, self._state.chunks_of(file), escaped=escaped):
-            size += len(piece)
-        pieces = json_with_content(record, self._state.chunks_of(file), escaped=escaped)
+        value, encoded = {**record, "FileContent": CONTENT}, escaped_base64 if escaped else in_one_line
         headers = {"Content-Type": "application/json; charset=utf-8"}
-        return await self._sandbox.send_body(request, file, pieces, size, headers)
+        return await self._sandbox.send_in_json(request, file, value, encoded, headers)
 
     async def zip(self, request: web.Request) -> web.Response:
         """All files of an issue, in a ZIP inside of JSON."""
@@ -157,7 +154,7 @@ class Reads:
         results = {"QueryResults": _collection(records, len(records), 0, _UNLIMITED)}
         return web.json_response(
             {"ExtensionData": [], "Metadata": self._records.metadata(), **results}
-            | {"CompressedAttachmentsContent": _base64(packed)}
+            | {"CompressedAttachmentsContent": in_one_line(packed).decode()}
         )
 
     async def _content(self, file: WorldAttachment) -> bytes:
@@ -182,10 +179,6 @@ class Reads:
         if file is None or self._state.world.owner_of(file) is None:
             raise RefusedError(self._quirks.missing_status, "There is no such attachment.")
         return file
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
 
 
 def _flag(text: str) -> bool:

@@ -21,7 +21,7 @@ from migrator.store.schema import has_table, migrations
 
 FAILURES_KEY = "failures"
 """The key in `settings` for failures of the last backup that belong to no file or entity."""
-REBUILD = "`migrator rebuild` makes a new one from what the archive holds"
+REBUILD = "`migrator rebuild ARCHIVE` makes a new one from what the archive holds"
 WAL_CHECKPOINT_PAGES = 10_000
 """Pages of the write-ahead log (40 MB) after which SQLite merges it into the catalog. Hashes are in no order, so each
 batch changes pages all over the catalog, and many batches change the same pages. With SQLite's default of 1,000,

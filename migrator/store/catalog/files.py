@@ -33,9 +33,13 @@ class Files(CatalogPart):
     def sample(self, entities: int) -> list[Attachment]:
         """Stored files of this many entities, the same ones each time. Reads all attachments.
 
-        Files that an entity's own list may lack are left out: those of comments, and images inside a text.
+        Files that an entity's own list may lack are left out: images inside a text, and those of comments, unless there
+        are no others.
         """
-        own = "status = 'stored' AND comment_id IS NULL AND attachment_id NOT LIKE 'inline:%'"
+        return self._sample(entities, "comment_id IS NULL") or self._sample(entities, "comment_id IS NOT NULL")
+
+    def _sample(self, entities: int, condition: str) -> list[Attachment]:
+        own = f"status = 'stored' AND {condition} AND attachment_id NOT LIKE 'inline:%'"
         rows = self._db.execute(
             f"SELECT {COLUMNS} FROM attachments WHERE {own} AND (kind, entity_id) IN (SELECT kind, entity_id "
             f"FROM attachments WHERE {own} GROUP BY kind, entity_id ORDER BY min(sha256) LIMIT ?) "

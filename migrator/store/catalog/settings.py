@@ -24,14 +24,19 @@ class Settings(CatalogPart):
 
     def claim_source(self, identity: str) -> None:
         """Record the source of the archive on its first backup; later, `ConfigError` for any other source."""
-        held = self.get("source")
-        if held is None:
+        self.require_no_other_source(identity)
+        if self.get("source") is None:
             self.set("source", identity)
-        elif held != identity:
-            raise ConfigError(
-                f"this archive holds {held}; use another `archive` folder for {identity}, or, if that is the same "
-                f"tracker under a new address, `migrator backup CONFIG --moved-from {held.partition(' ')[2]}`"
-            )
+
+    def require_no_other_source(self, identity: str) -> None:
+        """`ConfigError` if this archive is one of another source; a new archive is free for any. Reads only."""
+        held = self.get("source")
+        if held in {None, identity}:
+            return
+        (tracker, _, address), wanted = str(held).partition(" "), identity.partition(" ")[0]
+        moved = ", or, if that is the same tracker under a new address, `migrator backup CONFIG --moved-from {}`"
+        hint = moved.format(address) if tracker == wanted else ""
+        raise ConfigError(f"this archive holds {held}; use another `archive` folder for {identity}{hint}")
 
     def require_source(self, identity: str) -> None:
         """`ConfigError` unless this is the archive of that source."""

@@ -127,7 +127,7 @@ class Journal:
             latest = self._db.execute("SELECT coalesce(max(run_id), 0) FROM runs").fetchone()[0]
             if not anew and manifest.latest_run(self._path) > latest:
                 raise ArchiveDamagedError(
-                    f"catalog.db knows less than {JOURNAL}; `migrator rebuild` rebuilds it from there"
+                    f"catalog.db knows less than {JOURNAL}; `migrator rebuild ARCHIVE` rebuilds it from there"
                 )
             recorded = recorded_position(self._db)
             if recorded is None or self._of_older_tables:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 READ_BYTES = 1024 * 1024
 PART_BYTES, PARTS_AT_ONCE = 8 * 1024 * 1024, 2
 """A large object is sent in parts; of one object so many at once."""
+MAX_PARTS = 9_000
+"""Of one object, with some to spare: S3 takes 10,000."""
 MAX_COPY_BYTES = 5 * 10**9
 """S3 copies no larger object in one request; such a one is read and written again."""
 ATTEMPTS = 4
@@ -177,8 +179,10 @@ class Bucket:
         except NotSupportedError:
             raise NoConditionError from None
 
-    def put_stream(self, path: str, chunks: Iterator[bytes]) -> None:
+    def put_stream(self, path: str, chunks: Iterator[bytes], size: int = 0) -> None:
         """Write a large object in parts. If the iterator raises, the parts are given up, and its error is raised.
+
+        `size`: about how much it will be, if that is known; S3 takes 10,000 parts of an object.
 
         Where the answer to its completion is lost, obstore repeats that, and the store doesn't know the parts any more:
         then the object itself says whether it is complete.
@@ -193,9 +197,8 @@ class Bucket:
 
         with self._errors():
             try:
-                self._store.put(
-                    path, counted(), use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
-                )
+                part = max(PART_BYTES, size // MAX_PARTS)
+                self._store.put(path, counted(), use_multipart=True, chunk_size=part, max_concurrency=PARTS_AT_ONCE)
             except FileNotFoundError as error:
                 if "NoSuchUpload" not in str(error):
                     raise
@@ -208,21 +211,21 @@ class Bucket:
             if file.stat().st_size <= PART_BYTES:
                 self.put(path, body.read())
             else:
-                self.put_stream(path, iter(lambda: body.read(READ_BYTES), b""))
+                self.put_stream(path, iter(lambda: body.read(READ_BYTES), b""), file.stat().st_size)
 
     def move(self, path: str, to: str, size: int) -> None:
         """Give an object another name. May be repeated after a kill."""
         if size > MAX_COPY_BYTES:
-            self.put_stream(to, self.chunks(path))
+            self.put_stream(to, self.chunks(path), size)
         else:
             with self._errors():
                 self._repeated(lambda: self._store.copy(path, to, overwrite=True))
         self.remove([path])
 
-    def objects(self, folder: str) -> Iterator[tuple[str, int]]:
+    def objects(self, folder: str = "") -> Iterator[tuple[str, int]]:
         """Path and size of every object in a folder, in no order."""
         with self._errors():
-            for page in self._store.list(f"{folder}/"):
+            for page in self._store.list(f"{folder}/" if folder else None):
                 for meta in page:
                     yield meta["path"], meta["size"]
 

@@ -169,7 +169,7 @@ class Mirror:
             disk.remove(self._root / NEW_JOURNAL)
             raise ConfigError(
                 f"{self._root} has changes that {self._bucket.name} lacks, where another machine has gone on without "
-                "them; `migrator rebuild` takes what is there, and keeps the catalog of this machine beside it"
+                "them; `migrator rebuild ARCHIVE` takes what is there, and keeps the catalog of this machine beside it"
             )
         put_aside(self._root)
         disk.rename(self._path, name_for_damaged(self._path))

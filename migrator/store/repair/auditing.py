@@ -58,7 +58,7 @@ def audit(root: Path) -> list[Finding]:
 
 def _audit(root: Path, path: Path) -> list[Finding]:
     if not (root / CATALOG).exists():
-        return [("E10", CATALOG, "it is missing; `migrator rebuild` recreates it")]
+        return [("E10", CATALOG, "it is missing; `migrator rebuild ARCHIVE` recreates it")]
     if not _has_our_header(root / CATALOG):
         return [("E11", CATALOG, "its header")]
     try:
