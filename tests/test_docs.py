@@ -28,6 +28,7 @@ GUIDES = [
     for name in (
         "README.md",
         ".github/CONTRIBUTING.md",
+        ".github/SECURITY.md",
         "sample_configs/README.md",
         "jobs/fetching/README.md",
         "jobs/nightly/README.md",

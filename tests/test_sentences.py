@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
+
+import pytest
 
 from tests.test_house import MODULES, ROOT, tree
 
@@ -30,6 +33,31 @@ OLD = (
     "taken back from the target",
 )
 
+KINDS = {
+    "X is no Y": r"(?<!there )(?<!There )\b(?:is|are|was|were) no (?!longer\b|more\b)\w",
+    "of no use": r"\bof no use\b",
+    "exclude each other": r"\bexclude each other\b",
+    "makes no sense": r"\bmakes? no sense\b",
+    "is wanted": r"\b(?:is|are) wanted (?:here|with|without|;)",
+    "known are": r"\bknown (?:here )?are\b",
+    "stands in": r"\bstands? in (?:the|this) (?:configuration|file|archive|catalog)\b",
+    "said yes": r"\bsaid yes\b",
+    "goes on": r"\b(?:goes|went|go) on\b(?! there)",
+    "nobody can": r"\bnobody can mend\b",
+    "its fate": r"\bfate\b",
+    "what is behind": r"\bbehind (?:a|the) #",
+    "inside of": r"\binside of the archive\b",
+    "as one": r"; better \{",
+}
+"""Ways of speaking that are right in another language, or nowhere: each under a short name, with its pattern."""
+
+GUIDES = [
+    "README.md",
+    "CHANGELOG.md",
+    *(str(path.relative_to(ROOT)) for folder in ("jobs", "migrator") for path in (ROOT / folder).rglob("README.md")),
+    *(str(path.relative_to(ROOT)) for path in (ROOT / "sample_configs").rglob("*") if path.is_file()),
+]
+
 
 @cache
 def texts(module: str) -> str:
@@ -46,6 +74,15 @@ def test_no_module_says_an_old_sentence():
     assert said == []
 
 
-def test_the_readme_and_the_changelog_say_none_of_the_old_sentences():
-    said = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CHANGELOG.md"))
+def test_no_module_speaks_in_a_way_of_these_kinds():
+    said = [
+        (module, kind) for module in MODULES for kind, pattern in KINDS.items() if re.search(pattern, texts(module))
+    ]
+    assert said == []
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_no_guide_says_an_old_sentence_or_one_of_these_kinds(guide):
+    said = (ROOT / guide).read_text(encoding="utf-8")
     assert [old for old in OLD if old in said] == []
+    assert [match[0] for pattern in KINDS.values() for match in re.finditer(pattern, " ".join(said.split()))] == []

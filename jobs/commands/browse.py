@@ -29,7 +29,9 @@ def command(output: Output, /, *, archive: Place, port: int) -> int:
     Search entities and files, look at images and texts, download files, choose an earlier snapshot, see what failed. It
     shows the archive as it was at the start; works while a run is under way.
 
-    It listens on 127.0.0.1 only, but every account on this machine can open it. Needs Datasette:
+    It listens on 127.0.0.1 only, but every account on this machine can open it. It needs Datasette:
+
+    \b
     pip install 'tracker-migrator[browse]'
     """
     from migrator.jobs.browse import Browser

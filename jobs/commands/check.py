@@ -50,7 +50,7 @@ def command(
     credentials or a tracker that doesn't answer end it with status 4.
 
     With --thorough, it tries whether the tracker is what a backup relies on: listings that are whole and the same when
-    they are read again, true sizes, the same bytes twice, and what it answers for what is not there and for wrong
+    they are read again, true sizes, the same bytes twice, and its answers to requests for missing things and to wrong
     credentials (with a made-up account, so that none is locked). At [target], nothing is tried unless --entity names an
     entity there, best a new one that nobody needs: files with odd names, texts and sizes are sent to it, read back,
     compared, and deleted again if the tracker can do that. Each finding says what it means for a backup or a load.

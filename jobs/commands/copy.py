@@ -25,11 +25,11 @@ def command(output: Output, /, *, archive: Place, archive2: str) -> CopySummary:
     """Copy ARCHIVE to ARCHIVE2: from a disk into a bucket, back, or from one region to another.
 
     Each is a folder, an address such as s3://bucket/folder, or the configuration that names it. ARCHIVE2 must not exist
-    yet, or be an earlier copy of ARCHIVE; then only what is new is brought, and what ARCHIVE has forgotten is deleted.
+    yet, or be an earlier copy of ARCHIVE; then only what is new is copied, and what ARCHIVE has forgotten is deleted.
 
     Every blob is hashed on its way; a damaged one is named and left out (exit status 5). If the copy was stopped or
-    killed, run it again. It is an archive of its own: a backup can go on in either of them, but then it is no copy any
-    more.
+    killed, run it again. It is an archive of its own: backups can continue in either of them, but from then on they
+    differ.
     """
     from migrator.jobs.place import place_named
     from migrator.jobs.runtime import run_job

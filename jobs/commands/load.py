@@ -68,7 +68,7 @@ def command(
 
     Afterwards the target is read back: names and sizes always, contents with --verify-content. That covers the files of
     this run, or, if there was nothing to do, all files recorded as being there. A file that differs has failed (exit
-    status 3). A name or a text that the target altered is reported, and is no failure.
+    status 3). A name or a text that the target altered is reported, but doesn't count as a failure.
 
     With --at, what the source held in that snapshot is loaded. A file that has been loaded already is not sent again,
     even if its content was different then.

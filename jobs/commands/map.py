@@ -32,7 +32,7 @@ def command(output: Output, /, *, config: Path, dry_run: bool) -> MapSummary:
 
     Entities that have files but no row are listed: some on the terminal, all with --json, and all in a file beside the
     mapping (mapping.open.csv for mapping.csv), from which a person can continue; each run rewrites it. Entities that
-    are left over are no failure: the exit status is 0. Run a backup first.
+    are left over don't count as failures: the exit status is 0. Run a backup first.
     """
     from migrator.config import read_configuration
     from migrator.jobs.runtime import cancel_on_stop, run_job

@@ -15,10 +15,10 @@ from migrator.pipeline.summary import NightlySummary
 @click.option("--parallel", type=click.IntRange(1), default=1, metavar="N", help="Work on N configurations at a time.")
 @click.pass_obj
 def command(output: Output, /, *, configs: tuple[Path, ...], parallel: int) -> NightlySummary:
-    """Do what a night has to do, for each CONFIG: backup, verify of a sample, prune, report, metrics, message.
+    """Run the whole night for each CONFIG: backup, verify of a sample, prune, report, metrics, message.
 
-    [nightly] says how much is verified and which files are written, [retention] what prune keeps, [notify] who hears of
-    it. One configuration that fails doesn't stop the others. Nothing is pruned after a backup that was not complete, or
+    [nightly] says how much is verified and which files are written, [retention] what prune keeps, [notify] who is
+    told. One configuration that fails doesn't stop the others. Nothing is pruned after a backup that was not complete, or
     after a verify that found damage.
 
     With -q, a night in which all was well prints nothing.

@@ -58,7 +58,7 @@ def command(
     writes it into a configuration. Serves until it is stopped. All trackers with the same seed hold the same entities
     under the same ids, so one can be migrated into another (start that one with --empty).
 
-    --like ARCHIVE, in place of --entities, takes after your own tracker, from a backup of it: which entity has which
+    --like ARCHIVE, in place of --entities, imitates your own tracker, from a backup of it: which entity has which
     files, their sizes, which are equal, and what is odd about their names. Words, ids, people, dates and bytes are made
     up.
     """

@@ -30,7 +30,7 @@ def span(value: str) -> float:
 @archive_argument
 @click.option("--sample", type=share, metavar="PERCENT", help="Check only this share of the blobs, e.g. 5%; see above.")
 @click.option("--max-time", type=span, metavar="TIME", help="Stop after this time, e.g. 90s, 10m or 2h; see above.")
-@click.option("--full", is_flag=True, help="Of an encrypted archive, decrypt and hash the blobs, too.")
+@click.option("--full", is_flag=True, help="For an encrypted archive, also decrypt and hash the blobs.")
 @click.pass_obj
 def command(
     output: Output, /, *, archive: Place, sample: float | None, max_time: float | None, full: bool
@@ -45,7 +45,7 @@ def command(
     With --sample or --max-time it checks a part of the blobs and continues where the last partial verify stopped, so
     that several of them get through all blobs. Catalog and manifest are always checked.
 
-    Of an encrypted archive, names and sizes of the blobs are checked, which needs no private key; with --full they are
+    For an encrypted archive, names and sizes of the blobs are checked, which needs no private key; with --full they are
     decrypted and hashed.
     """
     from migrator.jobs.runtime import run_job

@@ -364,7 +364,7 @@ async def test_a_plain_folder_is_not_encrypted(tmp_path, sandbox):
 
 @pytest.mark.parametrize(
     ("recipient", "said"),
-    [("age1nonsense", "no public key of age"), (str(KEY), "a private key of age"), ("", "no public key of age")],
+    [("age1nonsense", "not a public key of age"), (str(KEY), "a private key of age"), ("", "not a public key of age")],
     ids=["nonsense", "private", "empty"],
 )
 async def test_a_recipient_that_is_none_is_named_and_not_shown(tmp_path, sandbox, recipient, said):

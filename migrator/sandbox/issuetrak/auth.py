@@ -80,7 +80,7 @@ class SignatureAuth:
         if request_id in self._used_ids:
             raise self.refusal("This request id was used before.")
         if len(request_id) != 36 or request_id != request_id.lower() or request_id.count("-") != 4:
-            raise self.refusal("The request id is no GUID.")
+            raise self.refusal("The request id is not a GUID.")
         self._check_clock(timestamp)
         self._used_ids.add(request_id)
         path, _, query = request.raw_path.partition("?")

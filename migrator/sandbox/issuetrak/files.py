@@ -62,7 +62,7 @@ class UploadBody:
         try:
             content = binascii.a2b_base64(text[:cut], strict_mode=True) if cut else b""
         except ValueError:
-            raise RefusedError(400, "FileContent is no base64.") from None
+            raise RefusedError(400, "FileContent is not base64.") from None
         self._digest.update(content)
         self.content.write(content)
 

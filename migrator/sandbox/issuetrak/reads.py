@@ -192,7 +192,7 @@ def _number(request: web.Request) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise RefusedError(422, f"{text!r} is no number.") from None
+        raise RefusedError(422, f"{text!r} is not a number.") from None
     if number < 0:
         raise RefusedError(400, "The number is invalid.")
     return number

@@ -58,7 +58,7 @@ class Api:
         row = self._lists.row(request, parent)
         known, field = parent.find(request.match_info["inner"])
         if not field.many:
-            raise RefusedError(404, f"'{known}' is no collection.", name="NotFound")
+            raise RefusedError(404, f"'{known}' is not a collection.", name="NotFound")
         return known, self._lists.page(request, self._lists.resources[field.to], field.get(row)), 200
 
     def single(self, request: web.Request, _: bytes) -> Content:
@@ -82,7 +82,7 @@ class Api:
         try:
             values = json.loads(body)
         except ValueError as error:
-            raise bad_request("The body is no JSON.") from error
+            raise bad_request("The body is not JSON.") from error
         if not isinstance(values, dict):
             raise bad_request("The body has to be one object.")
         view = self._lists.view(request, resource)

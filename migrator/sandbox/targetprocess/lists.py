@@ -200,7 +200,7 @@ class Lists:
 
 
 def _number(query: dict[str, str], name: str, default: int) -> int:
-    problem = "Error during parameters parsing: '{}' is no value of {}."
+    problem = "Error during parameters parsing: '{}' is not a value of {}."
     return number_in(query, name, default, lambda text: bad_request(problem.format(text, name)))
 
 

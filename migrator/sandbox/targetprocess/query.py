@@ -153,7 +153,7 @@ def _like(value: Any, wanted: Any) -> Any:
             return str(wanted).lower() == "true"
         return wanted if value is None else type(value)(wanted)
     except ValueError as error:
-        raise bad_request(f"Error during parameters parsing: '{wanted}' is no value of this field.") from error
+        raise bad_request(f"Error during parameters parsing: '{wanted}' is not a value of this field.") from error
 
 
 def narrowed(rows: Sequence[Any], conditions: list[Condition]) -> tuple[Sequence[Any], list[Condition]]:

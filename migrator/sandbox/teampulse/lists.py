@@ -107,7 +107,7 @@ class Lists:
 
 
 def _number(query: dict[str, str], name: str, default: int) -> int:
-    return number_in(query, name, default, lambda text: bad_query(name, f"'{text}' is no number."))
+    return number_in(query, name, default, lambda text: bad_query(name, f"'{text}' is not a number."))
 
 
 def _filtered(rows: Sequence[Row], record: Callable[[Row], Record], wanted: Filter | None) -> Sequence[Row]:

@@ -134,7 +134,7 @@ def _literal(token: str) -> Any:
         return float(token) if "." in token else int(token)
     words = {"null": None, "true": True, "false": False}
     if token.lower() not in words:
-        raise bad_query("$filter", f"'{token}' is no value.")
+        raise bad_query("$filter", f"'{token}' is not a value.")
     return words[token.lower()]
 
 
@@ -142,7 +142,7 @@ def _date(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
-        raise bad_query("$filter", f"'{text}' is no date.") from error
+        raise bad_query("$filter", f"'{text}' is not a date.") from error
 
 
 def _compared(compare: Callable[[Any, Any], bool], value: Any, wanted: Any) -> bool:

@@ -45,7 +45,7 @@ class Writes:
         entity = self._lookup.work_item(request)
         body = await _object(request)
         if unknown := [name for name in body if name.lower() not in WORK_ITEM_FIELDS]:
-            raise RefusedError(400, **dict.fromkeys(unknown, "This is no field of a work item."))
+            raise RefusedError(400, **dict.fromkeys(unknown, "This is not a field of a work item."))
         self._records.change(entity.id, body)
         return web.json_response(self._records.work_item(entity))
 
@@ -117,7 +117,7 @@ async def _object(request: web.Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.read())
     except ValueError as error:
-        raise RefusedError(400, message="The body is no JSON.") from error
+        raise RefusedError(400, message="The body is not JSON.") from error
     if not isinstance(body, dict):
         raise RefusedError(400, message="The body has to be one object.")
     return body

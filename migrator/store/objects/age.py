@@ -44,7 +44,7 @@ def parsed_recipients(recipients: Sequence[str]) -> list[Any]:
         try:
             found.append(x25519.Recipient.from_str(text))
         except _pyrage().RecipientError:
-            what = "the private key" if text.upper().startswith("AGE-SECRET-KEY-") else "not a public key"
+            what = "a private key" if text.upper().startswith("AGE-SECRET-KEY-") else "not a public key"
             raise ConfigError(
                 f'configuration: encryption.recipients[{number}] is {what} of age; a public key begins with "age1"'
             ) from None
