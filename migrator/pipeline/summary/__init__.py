@@ -42,7 +42,15 @@ from migrator.pipeline.summary.map import MapCounts, MapSummary, OpenEntity, Pro
 from migrator.pipeline.summary.nightly import NightlySummary, NightResult, Notified, StepError
 from migrator.pipeline.summary.snapshots import DiffSummary, FileChange, SnapshotRow, SnapshotsSummary
 from migrator.pipeline.summary.start import CompletionSummary, InitSummary
-from migrator.pipeline.summary.status import AcceptSummary, ArchiveTotals, BlobTotals, Health, RunRow, StatusSummary
+from migrator.pipeline.summary.status import (
+    AcceptSummary,
+    ArchiveTotals,
+    BlobTotals,
+    ForOlderSnapshots,
+    Health,
+    RunRow,
+    StatusSummary,
+)
 from migrator.pipeline.summary.upkeep import BlobFile, CopySummary, Problem, PruneSummary, RebuildSummary, VerifySummary
 from migrator.pipeline.summary.words import in_words
 
@@ -72,6 +80,7 @@ __all__ = [
     "Failure",
     "FileChange",
     "FindSummary",
+    "ForOlderSnapshots",
     "FoundFile",
     "GetSummary",
     "Health",
