@@ -10,7 +10,7 @@ from rich.text import Text
 
 from migrator.jobs.lists import print_failures, print_general_failures, print_line, print_problems, shown
 from migrator.model import UploadStatus
-from migrator.pipeline.summary import AcceptSummary, RunRow, StatusSummary, in_words
+from migrator.pipeline.summary import AcceptSummary, ForOlderSnapshots, RunRow, StatusSummary, in_words
 from migrator.units import counted, human_size, local_time
 
 VERDICT_COLOURS = {"fine": "green", "warning": "yellow", "bad": "red"}
@@ -30,6 +30,8 @@ def print_status(out: Console, summary: StatusSummary) -> None:
     blobs = f"{counted(totals.blobs.count, 'blob')}, {human_size(totals.blobs.bytes)}"
     entities = counted(totals.entities, "entity", "entities")
     out.print(shown(f"archive of {summary.source or 'nothing yet'}: {blobs}, {entities}"))
+    if kept := summary.for_older_snapshots:
+        out.print(shown(_kept_text(kept)))
     if holder := summary.at_work:
         process = f"process {holder['pid']} on {holder['host']}, since {local_time(holder['since'])}"
         out.print(shown(f"`{holder['command']}` is at work ({process})"))
@@ -41,6 +43,17 @@ def print_status(out: Console, summary: StatusSummary) -> None:
         out.print("a listing is unfinished: the next backup continues it")
     _print_runs(out, summary.runs)
     print_failures(out, summary.failures, summary.accepted)
+
+
+def _kept_text(kept: ForOlderSnapshots) -> str:
+    """What only older snapshots need, and what a prune would free of it."""
+    text = f"kept only for older snapshots: {counted(kept.blobs, 'blob')}, {human_size(kept.bytes)}"
+    if kept.freed_blobs is None:
+        return f"{text}; `migrator prune ARCHIVE --help` says how to free that"
+    freed = (
+        f"{counted(kept.freed_blobs, 'blob')}, {human_size(kept.freed_bytes or 0)}" if kept.freed_blobs else "nothing"
+    )
+    return f"{text}; by [retention], `migrator prune ARCHIVE` would free {freed} now"
 
 
 def _print_counts(out: Console, summary: StatusSummary) -> None:

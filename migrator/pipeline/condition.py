@@ -12,16 +12,19 @@ from pathlib import Path
 from migrator.filenames import readable
 from migrator.model import RunStatus, UploadStatus
 from migrator.pipeline.health import health
-from migrator.pipeline.summary import ArchiveTotals, Failure, Problem, RunRow, StatusSummary
+from migrator.pipeline.prune import KEEP_ALL, Retention, freed_by
+from migrator.pipeline.summary import ArchiveTotals, Failure, ForOlderSnapshots, Problem, RunRow, StatusSummary
 from migrator.pipeline.verify import BLOB_CODES, with_files
 from migrator.store import Catalog, blob_name, holder_of, recorded_position
 
 
-def condition(catalog: Catalog, root: Path, elsewhere: dict[str, str] | None = None) -> StatusSummary:
+def condition(
+    catalog: Catalog, root: Path, elsewhere: dict[str, str] | None = None, retention: Retention = KEEP_ALL
+) -> StatusSummary:
     """The summary of `status`: `damaged`, or `incomplete` if something failed, else `complete`.
 
     A run that was killed is shown as `interrupted`, with `killed`; the next run records that. `elsewhere` is who holds
-    the archive on another machine.
+    the archive on another machine, `retention` the rules by which it is pruned.
     """
     holder = holder_of(root) or elsewhere
     standing, accepted = catalog.accepted.all().split(catalog.summaries.failures())
@@ -39,10 +42,22 @@ def condition(catalog: Catalog, root: Path, elsewhere: dict[str, str] | None = N
         at_work=holder,
         problems=tuple(problems),
         totals=ArchiveTotals.of_row(catalog.summaries.totals()),
+        for_older_snapshots=_for_older_snapshots(catalog, retention),
         runs=tuple(_with_real_status(RunRow(**run), holder) for run in catalog.runs.latest()),
         failures=failures,
         accepted=tuple(map(Failure.of_row, accepted)) or None,
     )
+
+
+def _for_older_snapshots(catalog: Catalog, retention: Retention) -> ForOlderSnapshots | None:
+    """What a prune can free, and what it would free by these rules; None if nothing is kept for older snapshots."""
+    if catalog.snapshots.viewed:
+        return None
+    blobs, size = freed_by(catalog, Retention(last=1))
+    if not blobs:
+        return None
+    now = (None, None) if retention == KEEP_ALL else freed_by(catalog, retention)
+    return ForOlderSnapshots(blobs=blobs, bytes=size, freed_blobs=now[0], freed_bytes=now[1])
 
 
 def _with_real_status(run: RunRow, holder: dict[str, str] | None) -> RunRow:

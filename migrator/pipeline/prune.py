@@ -44,7 +44,7 @@ class Retention:
 
     def kept(self, snapshots: Sequence[Snapshot]) -> set[int]:
         """The runs of the snapshots that stay, of all there are, the oldest first."""
-        if self == Retention() or not snapshots:
+        if self == KEEP_ALL or not snapshots:
             return {each.run for each in snapshots}
         newest_first = [(each.run, datetime.fromisoformat(each.at).astimezone()) for each in reversed(snapshots)]
         run, newest = newest_first[0]
@@ -55,6 +55,9 @@ class Retention:
         for name, period in _PERIODS.items():
             kept |= _newest_of_each(newest_first, period, getattr(self, name))
         return kept
+
+
+KEEP_ALL = Retention()
 
 
 def _newest_of_each(
@@ -96,7 +99,7 @@ class _Prune(Job[PruneSummary]):
         call, pruning = self._context.executor.call, self._context.catalog.pruning
         keep, planned = await call(_plan, self._context.catalog, self._retention)
         self._summary = replace(planned, dry_run=None)
-        if self._retention != Retention():
+        if self._retention != KEEP_ALL:
             await call(pruning.forget, keep)
         while hashes := await call(pruning.removed_blobs):
             if self._context.stop.requested:
@@ -118,12 +121,17 @@ class _Prune(Job[PruneSummary]):
         return self._summary
 
 
+def freed_by(catalog: Catalog, retention: Retention) -> tuple[int, int]:
+    """How many blobs a prune by these rules would free, and their bytes. Reads only."""
+    return (0, 0) if retention == KEEP_ALL else catalog.pruning.freed(retention.kept(catalog.snapshots.all()))
+
+
 def _plan(catalog: Catalog, retention: Retention) -> tuple[set[int], PruneSummary]:
     """The snapshots that stay, and the summary of a dry run."""
     snapshots = catalog.snapshots.all()
     keep = retention.kept(snapshots)
     plan = catalog.pruning.plan(keep)
-    if retention == Retention():
+    if retention == KEEP_ALL:
         plan = replace(plan, kept=plan.kept + plan.removed, removed=0, bytes=0)
     return keep, PruneSummary(
         dry_run=True,

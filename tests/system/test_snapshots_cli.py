@@ -97,6 +97,39 @@ async def test_a_snapshot_that_is_not_there_is_named(tmp_path, source, words, sa
     assert said in finished.err
 
 
+async def test_status_says_what_only_older_snapshots_need(tmp_path, source):
+    config, _ = await lived(tmp_path, source)
+    most = (await run("--json", "prune", config, "--keep-last", "1", "--dry-run")).document
+    kept = {"blobs": most["blobs"]["removed"], "bytes": most["bytes"]}
+    assert kept["blobs"] == 1
+    assert (await run("--json", "status", config)).document["for_older_snapshots"] == kept
+    line = "kept only for older snapshots: 1 blob, "
+    assert f"`migrator prune {tmp_path / 'archive'} --help` says how" in (await run("status", tmp_path / "archive")).out
+    plain = config.read_text()
+    for keep, freed, words in ((2, 0, "nothing"), (1, kept["bytes"], "1 blob, ")):
+        config.write_text(f"{plain}\n[retention]\nkeep_last = {keep}\n")
+        told = (await run("--json", "status", config)).document["for_older_snapshots"]
+        assert told == kept | {"freed_blobs": int(freed > 0), "freed_bytes": freed}
+        shown = (await run("status", config)).out
+        assert f"; by [retention], `migrator prune {config}` would free {words}" in shown
+        assert line in shown
+    assert "for_older_snapshots" not in (await run("--json", "status", config, "--at", "1")).document
+    assert (await run("prune", config)).code == 0
+    assert "for_older_snapshots" not in (await run("--json", "status", config)).document
+
+
+async def test_status_check_is_3_unless_the_backup_is_fine(tmp_path, source):
+    config, _ = await lived(tmp_path, source)
+    assert (await run("status", "--check", config)).code == 0
+    config.write_text(config.read_text().replace("token = ", "token = 'wrong' # "))
+    assert (await run("backup", config)).code == 4
+    plain, checked = await run("--json", "status", config), await run("--json", "status", config, "--check")
+    assert (plain.code, plain.document["status"], plain.document["health"]["verdict"]) == (0, "complete", "warning")
+    assert (checked.code, checked.document["status"]) == (3, "incomplete")
+    assert checked.document["health"]["verdict"] == "warning"
+    assert (await run("status", config, "--check", "--at", "1")).code == 2
+
+
 async def test_a_prune_asks_on_a_terminal_with_what_would_go(tmp_path, source):
     config, _ = await lived(tmp_path, source)
     blobs = len([*(tmp_path / "archive" / "blobs").glob("*/*")])

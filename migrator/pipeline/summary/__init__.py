@@ -48,7 +48,15 @@ if TYPE_CHECKING:
     from migrator.pipeline.summary.nightly import NightlySummary, NightResult, Notified, StepError
     from migrator.pipeline.summary.snapshots import DiffSummary, FileChange, SnapshotRow, SnapshotsSummary
     from migrator.pipeline.summary.start import CompletionSummary, InitSummary
-    from migrator.pipeline.summary.status import AcceptSummary, ArchiveTotals, BlobTotals, Health, RunRow, StatusSummary
+    from migrator.pipeline.summary.status import (
+        AcceptSummary,
+        ArchiveTotals,
+        BlobTotals,
+        ForOlderSnapshots,
+        Health,
+        RunRow,
+        StatusSummary,
+    )
     from migrator.pipeline.summary.upkeep import (
         BlobFile,
         CopySummary,
@@ -85,6 +93,7 @@ __all__ = [
     "Failure",
     "FileChange",
     "FindSummary",
+    "ForOlderSnapshots",
     "FoundFile",
     "GetSummary",
     "Health",

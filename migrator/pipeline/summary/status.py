@@ -40,6 +40,19 @@ class ArchiveTotals:
         return cls(**{**row, "blobs": BlobTotals(**row["blobs"])})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForOlderSnapshots:
+    """What is kept only for snapshots before the newest, or for none: the most that a prune can free.
+
+    `freed_blobs` and `freed_bytes` are what it would free now by the rules of [retention], if there are any.
+    """
+
+    blobs: int
+    bytes: int
+    freed_blobs: int | None = field(default=None, metadata=OPTIONAL)
+    freed_bytes: int | None = field(default=None, metadata=OPTIONAL)
+
+
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """A run, with the JSON that the catalog has of it. `killed`: it did not record its end."""
@@ -75,7 +88,7 @@ class Health:
 class StatusSummary(Summary):
     """The condition of an archive, with totals and the latest runs; `at_work` is the process that holds it.
 
-    `accepted` failures don't count. `health` is missing if an earlier snapshot is looked at.
+    `accepted` failures don't count. `health` and `for_older_snapshots` are missing if an earlier snapshot is looked at.
     """
 
     command = "status"
@@ -87,6 +100,7 @@ class StatusSummary(Summary):
     at_work: dict[str, str] | None
     problems: tuple[Problem, ...]
     totals: ArchiveTotals
+    for_older_snapshots: ForOlderSnapshots | None = field(default=None, metadata=OPTIONAL)
     runs: tuple[RunRow, ...]
     failures: tuple[Failure, ...]
     accepted: tuple[Failure, ...] | None = field(default=None, metadata=OPTIONAL)
