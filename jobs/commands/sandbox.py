@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from migrator.sandbox import World
 
 
+TRACKERS = ("issuetrak", "kiwi", "redmine", "roundup", "squash", "targetprocess", "teampulse")
+"""Those that have a sandbox, named here because loading them all takes time."""
+
+
 @click.command("sandbox")
-@click.argument("tracker", type=click.Choice(["issuetrak", "redmine", "squash", "targetprocess", "teampulse"]))
+@click.argument("tracker", type=click.Choice(TRACKERS))
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; by default any free one.")
 @click.option(
     "--entities", type=click.IntRange(1, 1_000_000), default=300, show_default=True, help="Number of made-up entities."

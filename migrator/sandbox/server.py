@@ -194,13 +194,17 @@ async def _through_faults(request: web.Request, handler: Handler) -> web.StreamR
     route = (request.match_info.route.name or "").partition(".")[0]
     if route == UPLOAD_ROUTE:
         return await handler(request)
-    fault = sandbox.faults.of_request(await request_key(request), file=route == FILE_ROUTE)
-    return await _with_fault(request, handler, sandbox, fault)
+    return await with_faults(request, handler, sandbox, file=route == FILE_ROUTE)
 
 
-async def _with_fault(
-    request: web.Request, handler: Handler, sandbox: Sandbox, fault: str | None
+async def with_faults(
+    request: web.Request, handler: Handler, sandbox: Sandbox, *, file: bool = False
 ) -> web.StreamResponse:
+    """Answer a request that is no upload, subject to the faults.
+
+    For the handler of an upload route that is used for everything else, too.
+    """
+    fault = sandbox.faults.of_request(await request_key(request), file=file)
     if fault in {"error_500", "unavailable", "throttled"}:
         return sandbox.faults.refuse(fault)
     if fault == "dropped":

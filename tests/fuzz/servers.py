@@ -16,14 +16,10 @@ from migrator.sandbox import SANDBOXES
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.world.model import World
 from tests.fuzz.mutations import Change, changed
-from tests.trackers.fake_kiwi import PASSWORD as KIWI_PASSWORD
-from tests.trackers.fake_kiwi import USER as KIWI_USER
-from tests.trackers.fake_kiwi import FakeKiwi
 from tests.trackers.fake_redmine import KEY, FakeRedmine
 from tests.trackers.fake_redmine_beside import Space
-from tests.trackers.fake_roundup import PASSWORD, USER, FakeRoundup
 from tests.trackers.fake_rt import TOKEN, FakeRt
-from tests.trackers.fake_trac import FakeTrac
+from tests.trackers.fake_trac import PASSWORD, USER, FakeTrac
 
 MOST = 400
 """So many requests are a loop."""
@@ -103,29 +99,8 @@ class WrongRedmine(FakeRedmine):
         return await self.plan.answer(request, super()._answer)
 
 
-class WrongKiwi(FakeKiwi):
-    """The same for the stand-in for a Kiwi TCMS."""
-
-    plan: Plan
-
-    async def rpc(self, request: web.Request) -> web.StreamResponse:
-        return await self.plan.answer(request, super().rpc)
-
-    async def download(self, request: web.Request) -> web.StreamResponse:
-        return await self.plan.answer(request, super().download)
-
-
 class WrongRt(FakeRt):
     """The same for the stand-in for a Request Tracker."""
-
-    plan: Plan
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        return await self.plan.answer(request, super()._answer)
-
-
-class WrongRoundup(FakeRoundup):
-    """The same for this stand-in."""
 
     plan: Plan
 
@@ -161,13 +136,6 @@ async def wrong_tracker(tracker: str, world: World, plan: Plan, **oddities: Any)
         async with fake.running():
             yield Running(fake.url, {"api_key": KEY}, fake)
         return
-    if tracker == "kiwi":
-        kiwi = WrongKiwi()
-        kiwi.plan = plan
-        fill_kiwi(kiwi, world)
-        async with kiwi.running():
-            yield Running(kiwi.url, {"username": KIWI_USER, "password": KIWI_PASSWORD}, kiwi)
-        return
     if tracker == "rt":
         rt = WrongRt()
         rt.plan = plan
@@ -175,10 +143,10 @@ async def wrong_tracker(tracker: str, world: World, plan: Plan, **oddities: Any)
         async with rt.running():
             yield Running(rt.url, {"token": TOKEN}, rt)
         return
-    if tracker in {"roundup", "trac"}:
-        stand_in = WrongRoundup() if tracker == "roundup" else WrongTrac()
+    if tracker == "trac":
+        stand_in = WrongTrac()
         stand_in.plan = plan
-        (fill_roundup if tracker == "roundup" else fill_trac)(stand_in, world)
+        fill_trac(stand_in, world)
         async with stand_in.running():
             yield Running(stand_in.url, {"username": USER, "password": PASSWORD}, stand_in)
         return
@@ -196,19 +164,6 @@ def fill(fake: FakeRedmine, world: World) -> None:
     fill_beside(fake)
 
 
-def fill_kiwi(fake: FakeKiwi, world: World) -> None:
-    """The files of a world on test cases, and one on a plan."""
-    case = {"product": 1, "category": 71, "priority": 1, "case_status": 1}
-    owners = {
-        entity.id: fake.create("TestCase", {**case, "summary": f"{entity.title}."[-250:]}) for entity in world.entities
-    }
-    for file in world.attachments:
-        if (owner := world.owner_of(file)) is not None:
-            fake.put("TestCase", owners[owner]["id"], file.name, world.content(file))
-    plan = fake.create("TestPlan", {"name": "a plan", "product": 1, "product_version": 51, "type": 1})
-    fake.put("TestPlan", plan["id"], "plan.bin", b"new")
-
-
 def fill_rt(fake: FakeRt, world: World) -> None:
     """The files of a world on tickets, and one more that was cut."""
     tickets = {entity.id: fake.ticket(entity.title) for entity in world.entities}
@@ -218,15 +173,6 @@ def fill_rt(fake: FakeRt, world: World) -> None:
     fake.limit = 3
     fake.file(max(fake.tickets), "cut.bin", b"newer", "image/png")
     fake.limit = None
-
-
-def fill_roundup(fake: FakeRoundup, world: World) -> None:
-    """The files of a world on issues."""
-    issues = {entity.id: fake.issue(entity.title) for entity in world.entities}
-    for file in world.attachments:
-        if (owner := world.owner_of(file)) is not None:
-            number = fake.file(file.name, world.content(file), file.media_type)
-            fake.items["issue"][issues[owner]]["files"].append(number)
 
 
 def fill_trac(fake: FakeTrac, world: World) -> None:

@@ -81,7 +81,7 @@ def based(sandbox: TeamPulseSandbox, address: str) -> URL:
 
 
 async def test_every_tracker_is_registered_under_its_own_name() -> None:
-    assert set(SANDBOXES) == {"issuetrak", "redmine", "squash", "targetprocess", "teampulse"}
+    assert set(SANDBOXES) == {"issuetrak", "kiwi", "redmine", "roundup", "squash", "targetprocess", "teampulse"}
     assert all(kind.tracker == name for name, kind in SANDBOXES.items())
 
 
