@@ -11,6 +11,7 @@ import click
 
 from migrator.jobs.options import place_of
 from migrator.jobs.output import Output
+from migrator.trackers import TRACKERS
 
 if TYPE_CHECKING:
     from migrator.jobs.place import Place
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("sandbox")
-@click.argument(
-    "tracker", type=click.Choice(["issuetrak", "redmine", "rt", "squash", "targetprocess", "teampulse", "trac"])
-)
+@click.argument("tracker", type=click.Choice(sorted(TRACKERS)))
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; by default any free one.")
 @click.option(
     "--entities", type=click.IntRange(1, 1_000_000), default=300, show_default=True, help="Number of made-up entities."

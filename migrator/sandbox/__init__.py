@@ -9,7 +9,9 @@ Beware: the sandboxes share no code with the adapters. But a mistake in what bot
 
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.issuetrak import IssuetrakSandbox
+from migrator.sandbox.kiwi import KiwiSandbox
 from migrator.sandbox.redmine import RedmineSandbox
+from migrator.sandbox.roundup import RoundupSandbox
 from migrator.sandbox.rt import RtSandbox
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.squash import SquashSandbox
@@ -34,7 +36,9 @@ __all__ = [
 SANDBOXES: dict[str, type[Sandbox]] = {
     "squash": SquashSandbox,
     "issuetrak": IssuetrakSandbox,
+    "kiwi": KiwiSandbox,
     "redmine": RedmineSandbox,
+    "roundup": RoundupSandbox,
     "targetprocess": TargetprocessSandbox,
     "teampulse": TeamPulseSandbox,
     "rt": RtSandbox,

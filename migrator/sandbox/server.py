@@ -212,13 +212,17 @@ async def _through_faults(request: web.Request, handler: Handler) -> web.StreamR
     role = await sandbox.role_of(request)
     if role == UPLOAD_ROUTE:
         return await handler(request)
-    fault = sandbox.faults.of_request(await request_key(request), file=role == FILE_ROUTE)
-    return await _with_fault(request, handler, sandbox, fault)
+    return await with_faults(request, handler, sandbox, file=role == FILE_ROUTE)
 
 
-async def _with_fault(
-    request: web.Request, handler: Handler, sandbox: Sandbox, fault: str | None
+async def with_faults(
+    request: web.Request, handler: Handler, sandbox: Sandbox, *, file: bool = False
 ) -> web.StreamResponse:
+    """Answer a request that is no upload, subject to the faults.
+
+    For the handler of an upload route that is used for everything else, too.
+    """
+    fault = sandbox.faults.of_request(await request_key(request), file=file)
     if fault in {"error_500", "unavailable", "throttled"}:
         return sandbox.faults.refuse(fault)
     if fault == "dropped":

@@ -57,6 +57,8 @@ class TrackerState:
         self._names: dict[int, str] = {}
         self._checksums: dict[int, str] = {}
         self._uploads_by_owner: dict[int, list[int]] = defaultdict(list)
+        self._owners: dict[int, list[int]] = defaultdict(list)
+        self._taken_off: set[tuple[int, int]] = set()
         self.comments = [
             CommentRow(comment.id, entity.id, comment.text) for entity in world.entities for comment in entity.comments
         ]
@@ -113,7 +115,31 @@ class TrackerState:
     def attachments_of(self, entity_id: int) -> list[WorldAttachment]:
         """The attachments that belong to an entity, including those of its comments and messages, by id."""
         ids = [file.id for file in self.world.attachments_of(entity_id)] + sorted(self._uploads_by_owner[entity_id])
-        return [file for file in map(self.attachment, ids) if file is not None]
+        kept = (number for number in ids if (number, entity_id) not in self._taken_off)
+        return [file for file in map(self.attachment, kept) if file is not None]
+
+    def owners_of(self, attachment_id: int) -> list[int]:
+        """The entities that an attachment belongs to: of most trackers one or none."""
+        file = self.attachment(attachment_id)
+        first = self.world.owner_of(file) if file and self.world.attachment(attachment_id) else None
+        owners = [*([] if first is None else [first]), *self._owners[attachment_id]]
+        return [owner for owner in owners if (attachment_id, owner) not in self._taken_off] if file else []
+
+    def link(self, attachment_id: int, entity_id: int) -> None:
+        """Put an attachment on an entity, for a tracker whose files may be on several or on none."""
+        if entity_id in self.owners_of(attachment_id):
+            return
+        if (attachment_id, entity_id) in self._taken_off:
+            self._taken_off.discard((attachment_id, entity_id))
+        else:
+            self._uploads_by_owner[entity_id].append(attachment_id)
+            self._owners[attachment_id].append(entity_id)
+        self._note_change(entity_id)
+
+    def unlink(self, attachment_id: int, entity_id: int) -> None:
+        """Take an attachment off an entity; it stays where else it is."""
+        self._taken_off.add((attachment_id, entity_id))
+        self._note_change(entity_id)
 
     def files_of(self, entity_id: int) -> list[StoredFile]:
         """The attachments of an entity with their checksums: for tests, and to check a load."""
@@ -194,8 +220,7 @@ class TrackerState:
             self._listed = (self.changes, listed)
         self._stored[number] = _Upload(attachment, file.sha256, file.content)
         if entity_id is not None:
-            self._uploads_by_owner[entity_id].append(number)
-            self._note_change(entity_id)
+            self.link(number, entity_id)
         return attachment
 
     def add_comment(self, entity_id: int, text: str) -> CommentRow:

@@ -16,12 +16,8 @@ from migrator.sandbox import SANDBOXES
 from migrator.sandbox.server import Sandbox
 from migrator.sandbox.world.model import World
 from tests.fuzz.mutations import Change, changed
-from tests.trackers.fake_kiwi import PASSWORD as KIWI_PASSWORD
-from tests.trackers.fake_kiwi import USER as KIWI_USER
-from tests.trackers.fake_kiwi import FakeKiwi
 from tests.trackers.fake_redmine import KEY, FakeRedmine
 from tests.trackers.fake_redmine_beside import Space
-from tests.trackers.fake_roundup import PASSWORD, USER, FakeRoundup
 
 MOST = 400
 """So many requests are a loop."""
@@ -101,27 +97,6 @@ class WrongRedmine(FakeRedmine):
         return await self.plan.answer(request, super()._answer)
 
 
-class WrongKiwi(FakeKiwi):
-    """The same for the stand-in for a Kiwi TCMS."""
-
-    plan: Plan
-
-    async def rpc(self, request: web.Request) -> web.StreamResponse:
-        return await self.plan.answer(request, super().rpc)
-
-    async def download(self, request: web.Request) -> web.StreamResponse:
-        return await self.plan.answer(request, super().download)
-
-
-class WrongRoundup(FakeRoundup):
-    """The same for this stand-in."""
-
-    plan: Plan
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        return await self.plan.answer(request, super()._answer)
-
-
 @dataclass(frozen=True)
 class Running:
     """Where it is, and how to log in."""
@@ -141,20 +116,6 @@ async def wrong_tracker(tracker: str, world: World, plan: Plan, **oddities: Any)
         async with fake.running():
             yield Running(fake.url, {"api_key": KEY}, fake)
         return
-    if tracker == "kiwi":
-        kiwi = WrongKiwi()
-        kiwi.plan = plan
-        fill_kiwi(kiwi, world)
-        async with kiwi.running():
-            yield Running(kiwi.url, {"username": KIWI_USER, "password": KIWI_PASSWORD}, kiwi)
-        return
-    if tracker == "roundup":
-        roundup = WrongRoundup()
-        roundup.plan = plan
-        fill_roundup(roundup, world)
-        async with roundup.running():
-            yield Running(roundup.url, {"username": USER, "password": PASSWORD}, roundup)
-        return
     kind = type("Wrong" + SANDBOXES[tracker].__name__, (Wrong, SANDBOXES[tracker]), {"plan": plan})
     async with kind(world, **oddities) as sandbox:
         if tracker == "rt":
@@ -171,34 +132,12 @@ def fill(fake: FakeRedmine, world: World) -> None:
     fill_beside(fake)
 
 
-def fill_kiwi(fake: FakeKiwi, world: World) -> None:
-    """The files of a world on test cases, and one on a plan."""
-    case = {"product": 1, "category": 71, "priority": 1, "case_status": 1}
-    owners = {
-        entity.id: fake.create("TestCase", {**case, "summary": f"{entity.title}."[-250:]}) for entity in world.entities
-    }
-    for file in world.attachments:
-        if (owner := world.owner_of(file)) is not None:
-            fake.put("TestCase", owners[owner]["id"], file.name, world.content(file))
-    plan = fake.create("TestPlan", {"name": "a plan", "product": 1, "product_version": 51, "type": 1})
-    fake.put("TestPlan", plan["id"], "plan.bin", b"new")
-
-
 def cut_a_file(sandbox: Any) -> None:
     """Add a file that this Request Tracker cuts."""
     sandbox.quirks.max_size = 3
     comment = sandbox.tickets.comment(sandbox.world.entities[-1].id, "Comment", b"see", "text/plain", files=True)
     sandbox.tickets.take(comment, "cut.bin", "image/png", b"newer")
     sandbox.quirks.max_size = None
-
-
-def fill_roundup(fake: FakeRoundup, world: World) -> None:
-    """The files of a world on issues."""
-    issues = {entity.id: fake.issue(entity.title) for entity in world.entities}
-    for file in world.attachments:
-        if (owner := world.owner_of(file)) is not None:
-            number = fake.file(file.name, world.content(file), file.media_type)
-            fake.items["issue"][issues[owner]]["files"].append(number)
 
 
 def fill_beside(fake: FakeRedmine) -> None:

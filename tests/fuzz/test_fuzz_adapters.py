@@ -36,7 +36,7 @@ TRACKERS = ("issuetrak", "kiwi", "redmine", "roundup", "rt", "squash", "targetpr
 WORLD = World.generate(entities=14, seed=5, attachments=24, median_bytes=300, large_bytes=0)
 OPTIONS: dict[str, dict[str, Any]] = {
     "issuetrak": {"created_by": "APIUser", "page_size": 20, "zip": True},
-    "kiwi": {"create_product": "Demo & more", "page_size": 5},
+    "kiwi": {"create_product": "Sandbox", "page_size": 5},
     "redmine": {"create_project": "secret", "create_kind": "Task"},
     "rt": {"create_queue": "General", "max_bytes": 1_000_000},
     "roundup": {},

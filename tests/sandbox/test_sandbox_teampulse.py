@@ -11,6 +11,7 @@ from yarl import URL
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
+from migrator.trackers import TRACKERS
 
 Client = aiohttp.ClientSession
 COOKIE = {"Cookie": TeamPulseSandbox.cookie}
@@ -81,7 +82,7 @@ def based(sandbox: TeamPulseSandbox, address: str) -> URL:
 
 
 async def test_every_tracker_is_registered_under_its_own_name() -> None:
-    assert set(SANDBOXES) == {"issuetrak", "redmine", "rt", "squash", "targetprocess", "teampulse", "trac"}
+    assert set(SANDBOXES) == set(TRACKERS)
     assert all(kind.tracker == name for name, kind in SANDBOXES.items())
 
 

@@ -1,4 +1,4 @@
-"""Kiwi TCMS keeps the port: against a strict stand-in always, against the real one where there is one.
+"""Kiwi TCMS keeps the port: against the sandbox always, against the real one where there is one.
 
 The real one: `.ci/with-tracker kiwi`. What both answer is looked at by calls of its own (`tests/support/real_kiwi.py`).
 """
@@ -14,6 +14,8 @@ import pytest
 from migrator import errors
 from migrator.layers.retry import RetryingTarget
 from migrator.model import Attachment, Draft, Entity, EntityRef
+from migrator.sandbox.kiwi import KiwiSandbox
+from migrator.sandbox.world import World, WorldEntity
 from migrator.testing import (
     NASTY,
     SAMPLES,
@@ -39,7 +41,6 @@ from tests.support import real_kiwi
 from tests.support.opened import closed_later
 from tests.support.parts import PATIENCE
 from tests.support.real_kiwi import Kiwi
-from tests.trackers.fake_kiwi import PASSWORD, USER, FakeKiwi
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "kiwi"
 REAL = pytest.param(
@@ -54,21 +55,23 @@ def client(kiwi: Kiwi, password: str = "", url: str = "") -> HttpClient:
 
 
 @pytest.fixture
-async def fake():
-    async with FakeKiwi().running() as running:
+async def sandbox():
+    """It calls itself by another name than that by which it is reached."""
+    async with KiwiSandbox(World(0, ()), address="http://elsewhere.invalid") as running:
         yield running
 
 
 @pytest.fixture
-async def kiwi(fake):
-    async with Kiwi(fake.url, USER, PASSWORD) as session:
+async def kiwi(sandbox):
+    async with Kiwi(sandbox.url, sandbox.user, sandbox.password) as session:
         yield session
 
 
-@pytest.fixture(params=["stand-in", REAL])
-async def either(request, fake):
-    """A session with the stand-in, or with the real server."""
-    async with Kiwi() if request.param == "real" else Kiwi(fake.url, USER, PASSWORD) as session:
+@pytest.fixture(params=["sandbox", REAL])
+async def either(request, sandbox):
+    """A session with the sandbox, or with the real server."""
+    here = Kiwi(sandbox.url, sandbox.user, sandbox.password)
+    async with Kiwi() if request.param == "real" else here as session:
         yield session
 
 
@@ -224,99 +227,102 @@ async def test_a_session_that_ended_is_renewed_once(either):
 # --- oddities of answers
 
 
-async def test_a_missing_permission_logs_in_no_further_time(fake, kiwi):
+async def test_a_missing_permission_logs_in_no_further_time(sandbox, kiwi):
     source = closed_later(KiwiSource(client(kiwi), Options()))
-    fake.forbidden = {"TestCase.filter"}
+    sandbox.quirks.forbidden = {"TestCase.filter"}
     for _ in range(3):
         with pytest.raises(errors.ForbiddenError, match="no permission"):
             await source.read(CASE, None)
     assert source._http._session.logins == 1
 
 
-async def test_a_login_that_fails_otherwise_is_no_wrong_password(fake, kiwi):
-    fake.broken["Auth.login"] = ["database is locked"]
+async def test_a_login_that_fails_otherwise_is_no_wrong_password(sandbox, kiwi):
+    sandbox.quirks.broken["Auth.login"] = ["database is locked"]
     with pytest.raises(errors.RetriableError, match="database is locked"):
         await closed_later(KiwiSource(client(kiwi), Options())).check()
 
 
-async def test_calls_whose_session_ended_together_log_in_once(fake, kiwi):
+async def test_calls_whose_session_ended_together_log_in_once(sandbox, kiwi):
     """One that is refused late finds that another has logged in, and doesn't take that for a missing permission."""
     target, plan = await target_on(kiwi)
     await target.find_attachments(plan)
-    fake.sessions.clear()
-    fake.delays = [0.0, 0.3, 0.6]
+    sandbox.rpc.sessions.clear()
+    sandbox.quirks.delays = [0.0, 0.3, 0.6]
     assert await asyncio.gather(*(target.find_attachments(plan) for _ in range(3))) == [()] * 3
     assert target._http._session.logins == 2
 
 
-async def test_sessions_that_end_at_once_are_a_passing_fault(fake, kiwi, monkeypatch):
+async def test_sessions_that_end_at_once_are_a_passing_fault(sandbox, kiwi):
     """As they do while Kiwi can't write to its database."""
     target, plan = await target_on(kiwi)
-    monkeypatch.setattr(fake, "login", lambda *_: "0" * 32)
+    sandbox.quirks.session_seconds = 0
     with pytest.raises(errors.RetriableError, match="ended at once"):
         await target.find_attachments(plan)
 
 
-async def test_a_deletion_that_did_nothing_is_not_believed(fake, kiwi):
+async def test_a_deletion_that_did_nothing_is_not_believed(sandbox, kiwi):
     target, plan = await target_on(kiwi)
     await kiwi.attach(*plan, "kept.txt", b"x")
-    fake.keeps_deleted = True
+    sandbox.quirks.keeps_deleted = True
     with pytest.raises(errors.RejectedError, match="still lists") as caught:
         await target.delete((await target.find_attachments(plan))[0])
     assert not isinstance(caught.value, errors.GoneError)
 
 
-async def test_a_locked_database_is_a_passing_fault(fake, kiwi):
+async def test_a_locked_database_is_a_passing_fault(sandbox, kiwi):
     """Kiwi redirects to the page that makes a database; nothing was done, so the request is simply repeated."""
     target, plan = await target_on(kiwi)
     patient = RetryingTarget(target, PATIENCE)
     assert await patient.find_attachments(plan) == ()
-    fake.locked = 2
+    sandbox.quirks.locked = 2
     assert await patient.find_attachments(plan) == ()
-    fake.locked = 2
+    sandbox.quirks.locked = 2
     await patient.upload(plan, Draft("x.txt", "", "", 1), Bytes(b"x"))
     assert len(await kiwi.listed(*plan)) == 1
 
 
-async def test_an_error_behind_an_upload_leaves_its_fate_unknown(fake, kiwi):
+async def test_an_error_behind_an_upload_leaves_its_fate_unknown(sandbox, kiwi):
     """Kiwi may have kept the file, so it is looked for before it is sent again."""
     target, plan = await target_on(kiwi)
-    fake.broken["TestPlan.add_attachment"] = ["database is locked"]
+    sandbox.quirks.broken["TestPlan.add_attachment"] = ["database is locked"]
     with pytest.raises(errors.OutcomeUnknownError) as caught:
         await target.upload(plan, Draft("x.txt", "", "", 1), Bytes(b"x"))
     assert caught.value.finished
     assert len(await target.find_attachments(plan)) == 1
 
 
-async def test_a_list_that_fails_on_a_page_is_asked_for_by_itself(fake, kiwi):
+async def test_a_list_that_fails_on_a_page_is_asked_for_by_itself(sandbox, kiwi):
     case = await kiwi.case("a case")
     await kiwi.attach(CASE, case, "x.txt", b"x")
-    fake.broken["TestCase.list_attachments"] = ["database is locked"]
+    sandbox.quirks.broken["TestCase.list_attachments"] = ["database is locked"]
     source = closed_later(KiwiSource(client(kiwi), Options()))
     page = await source.read(CASE, None)
     assert ([entity.ref.id for entity in page.ask], page.attachments) == ([case], ())
-    fake.broken["TestCase.list_attachments"] = ["database is locked"]
+    sandbox.quirks.broken["TestCase.list_attachments"] = ["database is locked"]
     with pytest.raises(errors.RetriableError):
         await source.attachments_of(page.ask[0])
     assert [file.name for file in await source.attachments_of(page.ask[0])] == ["x.txt"]
 
 
 @pytest.mark.parametrize("counts", [True, False])
-async def test_a_gap_in_the_numbers_ends_nothing_and_no_page_is_large(fake, kiwi, counts):
-    fake.forbidden = set() if counts else {"Testing.breakdown"}
-    first = {await kiwi.case("before the gap"), await kiwi.plan("before the gap")}
-    fake.numbers = 3_000_000
-    last = {await kiwi.case("behind the gap") for _ in range(20)} | {await kiwi.plan("behind the gap")}
+async def test_a_gap_in_the_numbers_ends_nothing_and_no_page_is_large(sandbox, kiwi, monkeypatch, counts):
+    lists = []
+    monkeypatch.setattr("migrator.sandbox.kiwi.rpc.escaped", lambda result: (lists.append(result), result)[1])
+    sandbox.quirks.forbidden = set() if counts else {"Testing.breakdown"}
+    numbers = [1, 2, *range(3_000_003, 3_000_024)]
+    for number in numbers:
+        sandbox.state.created[number] = WorldEntity(number, PLAN if number in {2, 3_000_023} else CASE, "at a gap")
     done = await crawl(closed_later(KiwiSource(client(kiwi), Options(page_size=4))))
-    assert {ref.id for ref in done.entities} == first | last
+    assert {ref.id for ref in done.entities} == {*map(str, numbers)}
     assert max(len(page.entities) for _, _, page in done.steps) <= 4
-    assert fake.calls.total() < 350
-    assert fake.longest <= (4 if counts else 20), "nothing is listed only to see whether something is there"
+    assert sandbox.rpc.calls.total() < 350
+    longest = max(len(result) for result in lists if isinstance(result, list))
+    assert longest <= (4 if counts else 20), "nothing is listed only to see whether something is there"
 
 
-async def test_only_the_product_of_the_options_is_read(fake, kiwi):
+async def test_only_the_product_of_the_options_is_read(sandbox, kiwi):
     wanted = [EntityRef(CASE, await kiwi.case("mine")), EntityRef(PLAN, await kiwi.plan("mine"))]
-    async with Kiwi(fake.url, USER, PASSWORD) as other:
+    async with Kiwi(sandbox.url, sandbox.user, sandbox.password) as other:
         await other.case("of another product")
         await other.plan("of another product")
     name = (await kiwi.product())["name"]
@@ -324,16 +330,16 @@ async def test_only_the_product_of_the_options_is_read(fake, kiwi):
     assert done.entities == set(wanted)
 
 
-async def test_fewer_test_cases_than_kiwi_counts_are_no_listing(fake, kiwi):
+async def test_fewer_test_cases_than_kiwi_counts_are_no_listing(sandbox, kiwi):
     await kiwi.case("the only one")
-    fake.counts = lambda count: count + 1
+    sandbox.quirks.miscounted = 1
     with pytest.raises(errors.ShortListingError):
         await crawl(closed_later(KiwiSource(client(kiwi), Options())))
 
 
-async def test_numbers_that_were_not_requested_are_no_answer(fake, kiwi, monkeypatch):
+async def test_numbers_that_were_not_requested_are_no_answer(sandbox, kiwi, monkeypatch):
     await kiwi.case("the only one")
-    monkeypatch.setattr(fake, "found", lambda kind, _: list(fake.records[kind].values()))
+    monkeypatch.setattr(sandbox.records, "found", lambda *_: sandbox.state.entities())
     source = closed_later(KiwiSource(client(kiwi), Options()))
     with pytest.raises(errors.UnexpectedBodyError):
         await source.read(CASE, '{"after": 500}')

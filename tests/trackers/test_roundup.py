@@ -1,4 +1,4 @@
-"""Roundup keeps the port: against a strict stand-in always, against the real one where there is one.
+"""Roundup keeps the port: against the sandbox always, against the real one where there is one.
 
 The real one: `.ci/with-tracker roundup`, or MIGRATOR_ROUNDUP_URL, _USER and _PASSWORD, then `pytest -m roundup`.
 """
@@ -13,6 +13,8 @@ import pytest
 
 from migrator import errors
 from migrator.model import NOBODY, Attachment, Draft, Entity, EntityRef
+from migrator.sandbox.roundup import RoundupSandbox
+from migrator.sandbox.world import World
 from migrator.testing import (
     SAMPLES,
     BoundSource,
@@ -29,11 +31,11 @@ from migrator.testing import (
 from migrator.trackers.roundup import ADAPTER, Options, RoundupSource, RoundupTarget
 from migrator.trackers.roundup.parse import attachment_in, entity_in, linked_in
 from migrator.wire.client import HttpClient
+from tests.support.attached import attach
 from tests.support.opened import closed_later
 from tests.support.real_roundup import PASSWORD as REAL_PASSWORD
 from tests.support.real_roundup import URL, Roundup
 from tests.support.real_roundup import USER as REAL_USER
-from tests.trackers.fake_roundup import PASSWORD, USER, FakeRoundup
 
 real = [
     pytest.mark.roundup,
@@ -42,6 +44,7 @@ real = [
 REAL = (URL, REAL_USER, REAL_PASSWORD)
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "roundup"
 EMPTY = Draft("empty.txt", "text/plain", "", 0)
+USER, PASSWORD = RoundupSandbox.user, RoundupSandbox.password
 
 
 def client(url: str, user: str = USER, password: str = PASSWORD) -> HttpClient:
@@ -73,8 +76,9 @@ def gone(number: int | str) -> Attachment:
 
 
 @pytest.fixture
-async def fake():
-    async with FakeRoundup().running() as running:
+async def sandbox():
+    """It calls itself by another name than that by which it is reached."""
+    async with RoundupSandbox(World(0, ()), address="https://tracker.example.org/demo") as running:
         yield running
 
 
@@ -83,53 +87,67 @@ def small_pages(monkeypatch):
     monkeypatch.setattr("migrator.trackers.roundup.client.PAGE_SIZE", 2)
 
 
-def seeded(fake: FakeRoundup) -> tuple[list[int], list[Expected]]:
-    numbers, files = [fake.issue(f"issue {n}") for n in range(5)], []
+def opened(sandbox: RoundupSandbox, title: str, *files: int) -> int:
+    """A new issue that links these files."""
+    return sandbox.records.create("issue", {"title": title, "files": [*files], "messages": []})
+
+
+def kept(sandbox: RoundupSandbox, name: str, content: bytes, media_type: str = "text/plain") -> int:
+    """A new file that nothing links."""
+    return attach(sandbox, None, name.strip(), content, media_type).id
+
+
+def linked(sandbox: RoundupSandbox, number: int) -> list[Truth]:
+    """Name, size, hash and description of the files of an issue."""
+    return [(file.name, file.size, file.sha256, "") for file in sandbox.state.files_of(number)]
+
+
+def seeded(sandbox: RoundupSandbox) -> tuple[list[int], list[Expected]]:
+    numbers, files = [opened(sandbox, f"issue {n}") for n in range(5)], []
     for sample in SAMPLES:
         if sample.content:
             owner = numbers[sample.entity]
-            number = fake.file(sample.name, sample.content, sample.media_type)
-            fake.items["issue"][owner]["files"].append(number)
+            sandbox.state.link(kept(sandbox, sample.name, sample.content, sample.media_type), owner)
             files.append(Expected.of(issue(owner), sample.name, sample.content))
-    fake.items["issue"][numbers[1]]["files"].append(1)  # the first file is on two issues
+    sandbox.state.link(1, numbers[1])  # the first file is on two issues
     files.append(Expected.of(issue(numbers[1]), SAMPLES[0].name, SAMPLES[0].content))
-    fake.file("loose.txt", b"on no issue")
+    kept(sandbox, "loose.txt", b"on no issue")
     return numbers, [*files, Expected.of(NOBODY, "loose.txt", b"on no issue")]
 
 
 @pytest.mark.usefixtures("small_pages")
 class TestRoundupSource(SourceContract):
     @pytest.fixture
-    async def bound(self, fake):
-        numbers, files = seeded(fake)
+    async def bound(self, sandbox):
+        numbers, files = seeded(sandbox)
         return BoundSource(
-            source(fake.url),
-            lambda: source(fake.url),
+            source(sandbox.url),
+            lambda: source(sandbox.url),
             {issue(n) for n in numbers},
             files,
             gone=gone(numbers[0]),
             missing=Entity(issue(4040)),
-            refused=lambda: source(fake.url, USER, "wrong"),
+            refused=lambda: source(sandbox.url, USER, "wrong"),
             unreachable=lambda: source(nowhere()),
         )
 
 
 class TestRoundupTarget(TargetContract):
     @pytest.fixture
-    async def bound(self, fake):
-        numbers, _ = seeded(fake)
+    async def bound(self, sandbox):
+        numbers, _ = seeded(sandbox)
 
         async def files_of(ref: EntityRef) -> list[Truth]:
-            return fake.of(int(ref.id))
+            return linked(sandbox, int(ref.id))
 
         return BoundTarget(
-            target(fake.url),
-            lambda: target(fake.url),
+            target(sandbox.url),
+            lambda: target(sandbox.url),
             issue(numbers[0]),
             issue(4040),
             files_of,
             gone=gone(numbers[0]),
-            refused=lambda: target(fake.url, USER, "wrong"),
+            refused=lambda: target(sandbox.url, USER, "wrong"),
             unreachable=lambda: target(nowhere()),
             limits_names=False,
             refused_drafts=(EMPTY,),
@@ -176,68 +194,72 @@ def test_recorded_issues_are_read_with_their_files():
     assert ADAPTER.url_of("https://host/demo", file) == "https://host/demo/file26/a.txt"
 
 
-async def test_numbers_without_issues_end_no_listing(fake):
+async def test_numbers_without_issues_end_no_listing(sandbox):
     """Roundup never gives a number twice, so a tracker may have long gaps."""
-    first, *retired, last = [fake.issue(f"issue {n}") for n in range(450)]
-    fake.retired = {("issue", number) for number in retired}
-    assert (await crawl(source(fake.url))).entities == {issue(first), issue(last)}
+    first, *retired, last = [opened(sandbox, f"issue {n}") for n in range(450)]
+    sandbox.records.retired = {("issue", number) for number in retired}
+    assert (await crawl(source(sandbox.url))).entities == {issue(first), issue(last)}
 
 
-async def test_pages_are_never_asked_for_by_their_position(fake):
+async def test_no_page_but_the_first_is_asked_for_by_its_position(sandbox, monkeypatch):
     """A page past the end states a wrong total, and each page is made from all that follow it."""
-    seeded(fake)
-    await crawl(source(fake.url))
-    assert max(path.count("@page_index") for _, path in fake.requests) == 0
+    seeded(sandbox)
+    asked = []
+    monkeypatch.setattr(sandbox.faults, "of_request", lambda key, **_: asked.append(key))
+    await crawl(source(sandbox.url))
+    pages = [key for key in asked if "page_index" in key]
+    assert pages
+    assert all("page_index=1&" in key for key in pages)
 
 
-async def test_an_answer_with_fewer_records_than_it_counts_is_no_page(fake):
-    seeded(fake)
-    fake.lists_fewer = 1
+async def test_an_answer_with_fewer_records_than_it_counts_is_no_page(sandbox):
+    seeded(sandbox)
+    sandbox.quirks.lists_fewer = 1
     with pytest.raises(errors.ShortListingError):
-        await source(fake.url).read("issue", None)
+        await source(sandbox.url).read("issue", None)
 
 
-async def test_a_record_without_content_fails_and_the_message_says_why(fake):
+async def test_a_record_without_content_fails_and_the_message_says_why(sandbox):
     """At its other address Roundup answers 200 with a line of text, which must not become the file."""
-    del fake.content[fake.file("lost.txt", b"x")]
-    [file] = (await crawl(source(fake.url))).attachments.values()
+    sandbox.records.lost.add(kept(sandbox, "lost.txt", b"x"))
+    [file] = (await crawl(source(sandbox.url))).attachments.values()
     with pytest.raises(errors.NotExposedError, match="no content"):
-        await source(fake.url).download(file, MemorySink())
+        await source(sandbox.url).download(file, MemorySink())
 
 
-async def test_anything_but_plain_bytes_is_no_file(fake, monkeypatch):
+async def test_anything_but_plain_bytes_is_no_file(sandbox, monkeypatch):
     """Without the right Accept, Roundup answers with JSON and status 200."""
-    seeded(fake)
+    seeded(sandbox)
     monkeypatch.setattr("migrator.trackers.roundup.client.BYTES", "image/png")
     with pytest.raises(errors.UnexpectedBodyError, match="instead of the file's bytes"):
-        await source(fake.url).download(gone(1).__class__("issue1/file1", issue(1), "notes.txt"), MemorySink())
+        await source(sandbox.url).download(gone(1).__class__("issue1/file1", issue(1), "notes.txt"), MemorySink())
 
 
-async def test_a_deleted_issue_is_gone_although_roundup_still_shows_it(fake):
-    number = fake.issue("retired")
-    fake.retired.add(("issue", number))
+async def test_a_deleted_issue_is_gone_although_roundup_still_shows_it(sandbox):
+    number = opened(sandbox, "retired")
+    sandbox.records.retired.add(("issue", number))
     with pytest.raises(errors.GoneError, match="retired"):
-        await target(fake.url).find_attachments(issue(number))
+        await target(sandbox.url).find_attachments(issue(number))
 
 
-async def test_a_deleted_file_that_is_still_linked_is_listed(fake):
-    file = fake.file("deleted.txt", b"still given")
-    number = fake.issue("links it", file)
-    fake.retired.add(("file", file))
-    [listed] = await source(fake.url).find_attachments(issue(number))
+async def test_a_deleted_file_that_is_still_linked_is_listed(sandbox):
+    file = kept(sandbox, "deleted.txt", b"still given")
+    number = opened(sandbox, "links it", file)
+    sandbox.records.retired.add(("file", file))
+    [listed] = await source(sandbox.url).find_attachments(issue(number))
     assert listed.name == "deleted.txt"
 
 
-async def sent(fake: FakeRoundup, number: int, name: str = "a.txt", content: bytes = b"a file") -> Attachment:
+async def sent(sandbox: RoundupSandbox, number: int, name: str = "a.txt", content: bytes = b"a file") -> Attachment:
     draft = Draft(name, "text/plain", "", len(content))
-    return await target(fake.url).upload(issue(number), draft, Bytes(content))
+    return await target(sandbox.url).upload(issue(number), draft, Bytes(content))
 
 
-async def test_a_file_that_a_killed_upload_left_is_linked_and_not_sent_again(fake):
-    number, left = fake.issue("one"), fake.file("a.txt", b"a file")
-    made = await sent(fake, number)
+async def test_a_file_that_a_killed_upload_left_is_linked_and_not_sent_again(sandbox):
+    number, left = opened(sandbox, "one"), kept(sandbox, "a.txt", b"a file")
+    made = await sent(sandbox, number)
     assert made.locator == str(left)
-    assert len(fake.content) == 1
+    assert len(sandbox.state.uploads) == 1
 
 
 @pytest.mark.parametrize(("name", "content", "linked"), [
@@ -245,45 +267,45 @@ async def test_a_file_that_a_killed_upload_left_is_linked_and_not_sent_again(fak
     ("a.txt", b"other!", False),
     ("a.txt", b"a file", True),
 ])  # fmt: skip
-async def test_a_file_of_others_is_never_linked_instead(fake, name, content, linked):
-    number, other = fake.issue("one"), fake.file(name, content)
-    fake.make("msg", files=[other] if linked else [])
-    assert (await sent(fake, number)).locator != str(other)
+async def test_a_file_of_others_is_never_linked_instead(sandbox, name, content, linked):
+    number, other = opened(sandbox, "one"), kept(sandbox, name, content)
+    sandbox.records.create("msg", {"files": [other] if linked else []})
+    assert (await sent(sandbox, number)).locator != str(other)
 
 
-async def test_a_change_that_somebody_else_forestalled_is_repeated(fake):
-    number, fake.loses_change = fake.issue("one"), 1
+async def test_a_change_that_somebody_else_forestalled_is_repeated(sandbox):
+    number, sandbox.quirks.loses_changes = opened(sandbox, "one"), 1
     with pytest.raises(errors.RetriableError) as caught:
-        await sent(fake, number)
+        await sent(sandbox, number)
     assert not isinstance(caught.value, errors.OutcomeUnknownError)
-    await sent(fake, number)
-    assert [file[0] for file in fake.of(number)] == ["a.txt"]
-    assert len(fake.content) == 1
+    await sent(sandbox, number)
+    assert [file[0] for file in linked(sandbox, number)] == ["a.txt"]
+    assert len(sandbox.state.uploads) == 1
 
 
-async def test_an_empty_file_is_never_sent(fake):
-    number = fake.issue("one")
+async def test_an_empty_file_is_never_sent(sandbox):
+    number = opened(sandbox, "one")
     with pytest.raises(errors.RejectedError, match="empty"):
-        await target(fake.url).upload(issue(number), EMPTY, Bytes(b""))
-    assert not fake.items["file"]
+        await target(sandbox.url).upload(issue(number), EMPTY, Bytes(b""))
+    assert not sandbox.state.uploads
 
 
-async def test_a_deleted_file_stays_on_other_issues(fake):
-    file = fake.file("shared.txt", b"shared")
-    here, there = fake.issue("here", file), fake.issue("there", file)
-    [listed] = await target(fake.url).find_attachments(issue(here))
-    await target(fake.url).delete(listed)
-    assert (fake.of(here), [shown[0] for shown in fake.of(there)]) == ([], ["shared.txt"])
-    assert not fake.retired
+async def test_a_deleted_file_stays_on_other_issues(sandbox):
+    file = kept(sandbox, "shared.txt", b"shared")
+    here, there = opened(sandbox, "here", file), opened(sandbox, "there", file)
+    [listed] = await target(sandbox.url).find_attachments(issue(here))
+    await target(sandbox.url).delete(listed)
+    assert (linked(sandbox, here), [shown[0] for shown in linked(sandbox, there)]) == ([], ["shared.txt"])
+    assert not sandbox.records.retired
 
 
-async def test_a_file_taken_off_its_issue_is_gone_though_it_can_be_downloaded(fake):
-    file = fake.file("a.txt", b"a file")
-    number = fake.issue("one", file)
-    [listed] = await target(fake.url).find_attachments(issue(number))
-    fake.items["issue"][number]["files"].clear()
+async def test_a_file_taken_off_its_issue_is_gone_though_it_can_be_downloaded(sandbox):
+    file = kept(sandbox, "a.txt", b"a file")
+    number = opened(sandbox, "one", file)
+    [listed] = await target(sandbox.url).find_attachments(issue(number))
+    sandbox.state.unlink(file, number)
     with pytest.raises(errors.GoneError):
-        await target(fake.url).read_back(listed, MemorySink())
+        await target(sandbox.url).read_back(listed, MemorySink())
 
 
 @real[0]

@@ -146,7 +146,7 @@ _NAMES = {
     "nightly": "NightlySummary NightResult Notified StepError",
     "snapshots": "DiffSummary FileChange SnapshotRow SnapshotsSummary",
     "start": "CompletionSummary InitSummary",
-    "status": "AcceptSummary ArchiveTotals BlobTotals Health RunRow StatusSummary",
+    "status": "AcceptSummary ArchiveTotals BlobTotals ForOlderSnapshots Health RunRow StatusSummary",
     "upkeep": "BlobFile CopySummary Problem PruneSummary RebuildSummary VerifySummary",
     "words": "in_words",
 }

@@ -1,0 +1,5 @@
+"""An embedded Kiwi TCMS."""
+
+from migrator.sandbox.kiwi.app import KiwiSandbox
+
+__all__ = ["KiwiSandbox"]
