@@ -42,7 +42,7 @@ def command(output: Output, /, *, archive: Place, at: str, check: bool) -> Statu
     from migrator.pipeline.health import FINE
 
     if check and at:
-        raise click.UsageError("--check judges the archive as it is now, so it makes no sense beside --at")
+        raise click.UsageError("--check judges the archive as it is now, so it can't be used with --at")
     with read_archive(archive, at) as catalog:
         found = condition(catalog, folder_of(archive), holder_elsewhere(archive), _retention(output.given))
     if check and found.status is RunStatus.COMPLETE and found.health and found.health.verdict != FINE:
