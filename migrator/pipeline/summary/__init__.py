@@ -10,6 +10,7 @@ from __future__ import annotations
 from migrator.pipeline.summary.backup import BackupSummary, NotAsked
 from migrator.pipeline.summary.base import (
     HIDDEN,
+    LISTING_OF,
     OPTIONAL,
     Failure,
     ItemsSummary,
@@ -48,6 +49,7 @@ from migrator.pipeline.summary.words import in_words
 
 __all__ = [
     "HIDDEN",
+    "LISTING_OF",
     "OPTIONAL",
     "AcceptSummary",
     "AlteredUpload",
