@@ -73,6 +73,8 @@ def _after_trouble(summary: Summary, place: str) -> str:
         return f"run the same command again; to accept what can't be fixed: migrator accept {place} --list"
     if isinstance(summary, RollbackSummary) and summary.deletions.impossible == summary.deletions.planned:
         return ""
+    if isinstance(summary, LoadSummary) and summary.not_in_archive:
+        return f"migrator backup {place}, then the same command again; or migrator accept {place} --list"
     if isinstance(summary, RUN_AGAIN):
         return "run the same command again; it tries again what failed"
     if isinstance(summary, CheckSummary):

@@ -27,6 +27,7 @@ class Capabilities:
     kinds               every kind that an entity can have, as `EntityRef.kind` spells it; empty if only the tracker
                         knows
     left_out            kinds that this tracker has, but that the options exclude
+    left_out_ids        what the ids of files begin with that the options exclude
     streams             names of the listings of a source, read one after the other in this order
     entity_streams      those of them that suffice to get every entity with its JSON; empty: all are needed
     max_connections     how many concurrent requests the tracker is known to withstand
@@ -53,6 +54,7 @@ class Capabilities:
     streams: tuple[str, ...]
     kinds: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    left_out_ids: tuple[str, ...] = ()
     entity_streams: tuple[str, ...] = ()
     max_connections: int = 16
     max_writes: int = 4

@@ -59,6 +59,11 @@ class Selection:
             and not (self.since and _before(attachment.created_at, self.since))
         )
 
+    def wants_named(self, owner: EntityRef, name: str | None) -> bool:
+        """Whether a file of this entity may be wanted of which only the name is known; None: not even that."""
+        globs = self.name_globs if name is not None else ()
+        return self.wants_entity(owner) and (not globs or any(_matches(name or "", glob) for glob in globs))
+
 
 EVERYTHING = Selection()
 """The selection that wants every file."""

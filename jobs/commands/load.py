@@ -58,8 +58,9 @@ def command(
     """Replay the archive of CONFIG into its target, by its mapping file.
 
     Run again, it resumes and uploads nothing twice: what was in flight when a run was killed is looked up at the target
-    before anything is sent. Files of entities without a row in the mapping are counted (no mapping) and listed, and so
-    are rows that match nothing in the archive; if no row matches anything, nothing is done (exit status 2).
+    before anything is sent. Files of entities without a row in the mapping are counted and listed, and so are rows that
+    match nothing in the archive; if no row matches anything, nothing is done (exit status 2). Files that the archive
+    lacks, because the backup failed to fetch them or did not end, are named (exit status 3).
 
     A row that was added to the mapping is loaded. If a row was changed, its files go to the new entity, and those at
     the old one are listed; --move-changed deletes them there under the same conditions as rollback: only what a load
@@ -69,12 +70,11 @@ def command(
     Afterwards the target is read back: names and sizes always, contents with --verify-content. That covers the files of
     this run, or, if there was nothing to do, all files recorded as being there. A file that differs has failed (exit
     status 3). A name or a text that the target altered is reported, but doesn't count as a failure.
+    What earlier loads sent is looked for, too: a file that is gone from there has failed, and the next load sends it
+    again.
 
-    With --at, what the source held in that snapshot is loaded. A file that has been loaded already is not sent again,
-    even if its content was different then.
-
-    What --limit and the filters leave out is counted as skipped, stays planned, and is loaded by a later run without
-    them.
+    With --at, what the source held in that snapshot is loaded; a file that was loaded already is not sent again. What
+    --limit and the filters leave out is counted as skipped, stays planned, and is loaded by a later run without them.
     """
     from migrator.config import read_configuration
     from migrator.jobs.runtime import run_job
@@ -172,7 +172,14 @@ async def run_load(
 
 
 def _tell_what_is_left_out(output: Output, summary: LoadSummary, mapping: str, *, creates: bool) -> None:
-    """Warn of files without a row, and of rows without files. `creates`: missing entities are created."""
+    """Warn of what the archive lacks, of files without a row, and of rows without files.
+
+    `creates`: missing entities are created.
+    """
+    if lacking := summary.not_in_archive:
+        from migrator.jobs.lists import lacking_text
+
+        output.warn(f"the archive lacks {lacking_text(lacking)}; run the backup again")
     if creates and summary.dry_run and (count := (summary.stubs or {}).get("would_create")):
         entities = counted(count, "entity", "entities")
         output.note(f"{entities} would be created first; their files are not rehearsed and count as unmapped")

@@ -53,7 +53,8 @@ def command(
 ) -> int:
     """Serve an embedded TRACKER on the loopback interface, with made-up entities and attachments.
 
-    Prints the section of a configuration for it, with credentials: [source], or [target] with --empty. --write FILE
+    Prints the section of a configuration for it, with credentials and the options that a load needs: [source], or
+    [target] with --empty. --write FILE
     writes it into a configuration. Serves until it is stopped. All trackers with the same seed hold the same entities
     under the same ids, so one can be migrated into another (start that one with --empty).
 
@@ -102,13 +103,21 @@ async def _serve(
     except OSError as error:
         raise ConfigError(f"port {port} can't be used: {error.strerror}") from None
     where = "target" if empty else "source"
-    written = section(where, tracker, sandbox.url, sandbox.credentials)
+    options = sandbox.target_options if empty else {}
+    written = section(where, tracker, sandbox.url, sandbox.credentials, options)
     try:
         if config:
             add_section(config, where, written)
         if output.as_json:
-            document = {"command": "sandbox", "status": "complete", "tracker": tracker, "url": sandbox.url}
-            click.echo(json.dumps({**document, "auth": sandbox.credentials}))
+            document: dict[str, object] = {
+                "command": "sandbox",
+                "status": "complete",
+                "tracker": tracker,
+                "url": sandbox.url,
+            }
+            click.echo(
+                json.dumps({**document, "auth": sandbox.credentials, **({"options": options} if options else {})})
+            )
         else:
             click.echo(f"written: {config}" if config else written, nl=bool(config))
             output.note("serving until stopped (Ctrl-C)")

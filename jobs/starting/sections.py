@@ -10,10 +10,15 @@ from migrator.errors import ConfigError, StorageError
 from migrator.jobs.starting.described import toml
 
 
-def section(where: str, tracker: str, url: str, auth: Mapping[str, str]) -> str:
-    """[source] or [target] with its credentials in plain text, ready to be pasted."""
-    lines = [f"[{where}]", f"tracker = {toml(tracker)}", f"url = {toml(url)}", "", f"[{where}.auth]"]
-    return "\n".join([*lines, *(f"{key} = {toml(value)}" for key, value in auth.items())]) + "\n"
+def section(
+    where: str, tracker: str, url: str, auth: Mapping[str, str], options: Mapping[str, object] | None = None
+) -> str:
+    """[source] or [target] with its credentials in plain text and its options, ready to be pasted."""
+    lines = [f"[{where}]", f"tracker = {toml(tracker)}", f"url = {toml(url)}"]
+    for name, values in (("auth", auth), ("options", options)):
+        if values:
+            lines += ["", f"[{where}.{name}]", *(f"{key} = {toml(value)}" for key, value in values.items())]
+    return "\n".join(lines) + "\n"
 
 
 def add_section(path: Path, where: str, text: str) -> None:

@@ -77,6 +77,11 @@ class Sandbox(ABC):
         """The content of the configuration's [source.auth] or [target.auth]."""
         return {"username": self.user, "password": self.password}
 
+    @property
+    def target_options(self) -> dict[str, object]:
+        """What the configuration's [target.options] must have, so that every file of a load is accepted."""
+        return {}
+
     @abstractmethod
     def routes(self) -> Iterable[web.RouteDef]:
         """The routes, without the virtual directory."""

@@ -65,12 +65,13 @@ class SourceContract:
             assert any(file.size is None for file in files), "every size is listed, so reports_size is true"
 
     def assert_kinds(self, capabilities: Capabilities, done: Crawl) -> None:
-        """The kinds are those that the capabilities name, if they name any, and none that is left out."""
+        """The kinds are those that the capabilities name, if they name any, and nothing that is left out is listed."""
         entities, owners = {ref.kind for ref in done.entities}, {file.owner.kind for file in done.attachments.values()}
         if capabilities.kinds:
             assert entities <= set(capabilities.kinds)
             assert owners <= {*capabilities.kinds, NOBODY.kind}
         assert not set(capabilities.left_out) & (set(capabilities.kinds) | entities | owners)
+        assert not [id_ for id_ in done.attachments if id_.startswith(tuple(capabilities.left_out_ids))]
 
     async def test_entities_have_dates_only_if_the_capability_says_so(self, bound: BoundSource) -> None:
         done = await crawl(bound.source)

@@ -31,6 +31,7 @@ from migrator.testing import (
 )
 from migrator.trackers.prefetch import MAX_PREFETCHED
 from migrator.trackers.targetprocess import Options, TargetprocessSource, TargetprocessTarget
+from tests.support.parts import run_backup
 from tests.trackers.targetprocess_bound import (
     SKIP,
     WORLD,
@@ -243,6 +244,17 @@ async def test_images_inside_of_texts_are_left_out_where_the_option_says_so():
     async with running() as sandbox, source_of(sandbox) as source:
         assert not [key for key in (await crawl(source)).attachments if key.startswith("inline:")]
         assert source.capabilities.reports_size
+
+
+async def test_images_that_are_skipped_later_are_not_gone(tmp_path):
+    async with running(WORLD) as sandbox:
+        async with source_of(sandbox, Options(page_size=40)) as source:
+            first = await run_backup(None, tmp_path, source=source)
+        async with source_of(sandbox) as source:
+            second = await run_backup(None, tmp_path, source=source)
+    inline = [file for file in first["failures"] if file["attachment"].startswith("inline:")]
+    assert len(inline) == first["attachments"]["failed"] > 0
+    assert (second["status"], second["attachments"]["gone"], second["failures"]) == ("complete", 0, [])
 
 
 # Pages

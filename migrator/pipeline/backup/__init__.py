@@ -138,7 +138,10 @@ class _Backup(Job[BackupSummary]):
             left_out, full_every = self._source.capabilities.left_out, self._settings.full_every
             plan = plan_crawl(self._catalog.unchanged, scope, left_out, full_every)
             scope = plan.scope
-        self._crawl = self._catalog.crawl.begin(self._run, scope, kinds, partial=self._partial)
+        left_out_ids = self._source.capabilities.left_out_ids
+        self._crawl = self._catalog.crawl.begin(
+            self._run, scope, kinds, partial=self._partial, left_out_ids=left_out_ids
+        )
         self._selector.selected.update(self._catalog.crawl.selected_entities(self._crawl))
         if plan is not None:
             self._unchanged = UnchangedEntities(self._context, plan, self._crawl)
@@ -169,6 +172,7 @@ class _Backup(Job[BackupSummary]):
                 self._crawl,
                 self._settings.kinds,
                 left_out=self._source.capabilities.left_out,
+                left_out_ids=self._source.capabilities.left_out_ids,
                 whole=not findings.unread,
                 max_gone=self._settings.max_gone,
                 full_crawl=self._unchanged.full_crawl(catalog.runs.started_at(start)) if self._unchanged else None,
@@ -183,6 +187,7 @@ class _Backup(Job[BackupSummary]):
             catalog.snapshots.take(self._run, start, self._settings.kinds, self._source.capabilities.left_out)
         gone = vanished.files if vanished.believed else 0
         return BackupSummary(
+            partial=self._partial or None,
             entities=catalog.entities.count(start),
             attachments=catalog.summaries.backup_counts(
                 start, self._run, gone, accepted=sum(row["status"] == Status.FAILED for row in accepted)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from migrator.errors import TrackerUnreachableError
 from migrator.hints import did_you_mean
 from migrator.model import UNLINKED, EntityRef
+from migrator.pipeline.summary import LISTING_OF
 from migrator.progress import Progress
 from migrator.selection import Selection
 from migrator.store import Catalog, Crawl, Vanished
@@ -28,7 +29,7 @@ class Findings:
     @property
     def failures(self) -> list[tuple[str, str]]:
         """Name and reason of each, the most telling first."""
-        return [*self._others, *((f"listing of {stream}", reason) for stream, reason in self.unread.items())]
+        return [*self._others, *((f"{LISTING_OF}{stream}", reason) for stream, reason in self.unread.items())]
 
     def add_unread(self, stream: str, reason: str) -> None:
         """Add a listing that can't be read, or not to its end."""

@@ -18,6 +18,7 @@ from migrator.pipeline.load.content_check import ContentCheck
 from migrator.pipeline.load.left_out import Leftovers
 from migrator.pipeline.load.remapped import Remapped, deletable, remapped_uploads
 from migrator.pipeline.load.settings import LoadSettings
+from migrator.pipeline.load.still_there import PresenceCheck
 from migrator.pipeline.load.stubs import StubCreator
 from migrator.pipeline.load.upload import Uploader
 from migrator.pipeline.run import Job, RunContext, run_context
@@ -107,6 +108,7 @@ class _Load(Job[LoadSummary]):
         self._planned = False
         self._unmapped = 0
         self._content: ContentCheck | None = None
+        self._presence = PresenceCheck(target, context, settings, uploader.dry_run, uploader.reader(), progress)
         self._skipped: set[tuple[str, EntityRef]] = set()
 
     @override
@@ -146,18 +148,19 @@ class _Load(Job[LoadSummary]):
         failed = [Failure.of_row(row) for row in catalog.summaries.upload_failures(identity)]
         failed = [failure for failure in failed if (failure.attachment, failure.target) not in self._skipped]
         failures = self._uploader.dry_run.failures if dry_run else failed
-        failures = [*failures, *(self._content.unread if self._content else ())]
+        failures = [*failures, *self._presence.unread, *(self._content.unread if self._content else ())]
         failures += self._stubs.failures if self._stubs else []
+        missing = self._presence.missing if dry_run else 0  # a dry run leaves them in the catalog as they are
         planned = sum(counts.values()) - counts[UploadStatus.ROLLED_BACK]
         selected = planned - len(self._skipped)
         summary = LoadSummary(
             uploads=UploadCounts(
                 planned=planned,
                 uploaded=counts[UploadStatus.UPLOADED],
-                already_there=counts[UploadStatus.ALREADY_THERE],
+                already_there=counts[UploadStatus.ALREADY_THERE] - missing,
                 unmapped=self._unmapped,
                 skipped=len(self._skipped),
-                failed=len(failed),
+                failed=len(failed) + missing,
             ),
             dry_run=self._uploader.dry_run.counts() if dry_run else None,
             rehearsal=self._uploader.dry_run.rows if dry_run else None,
@@ -178,22 +181,36 @@ class _Load(Job[LoadSummary]):
         if self._stubs and not self._settings.dry_run:
             await self._stubs.create()
         self._progress.known(*await self._executor.call(self._plan))
+        settled = await self._settled_before()
         self._progress.all_known()
         await self._uploader.prepare()
         entities = await self._executor.call(self._catalog.uploads.unsettled_entities, self._settings.identity)
-        self._uploader.dry_run.arrange(entities)
+        self._uploader.dry_run.arrange([*entities, *settled])
         count = ENTITIES_PER_UPLOAD * self._uploader.writes
         await run_workers(entities, self._uploader.process_entity, count, self._stop)
+        checked_all = False
         if self._settings.verify_content and not self._stop.requested:
-            await self._check_content()
+            checked_all = await self._check_content()
+        if not checked_all and not self._stop.requested:
+            await self._presence.run(settled, self._uploader.selects, count)
 
-    async def _check_content(self) -> None:
-        """Read back the files that this run settled; if there were none, all that are recorded as arrived."""
+    async def _settled_before(self) -> list[EntityRef]:
+        """Target entities with files that earlier runs brought there; a restore looks at none of them."""
+        if self._settings.restores:
+            return []
+        settled = await self._executor.call(self._catalog.uploads.settled_entities, self._settings.identity)
+        self._progress.known(sum(settled.values()), 0)
+        return list(settled)
+
+    async def _check_content(self) -> bool:
+        """Read back the files that this run settled; if there were none, all that are recorded as arrived, and True."""
         arrived, identity = self._catalog.uploads.all_arrived, self._settings.identity
         uploads = await self._executor.call(arrived, identity, self._run)
-        if not uploads:
+        everything = not uploads
+        if everything:
             uploads = await self._executor.call(arrived, identity)
         self._content = ContentCheck(
             self._target, self._catalog, identity, self._executor, self._uploader.reader(), self._stop
         )
         await self._content.run(uploads, self._settings.uploads)
+        return everything

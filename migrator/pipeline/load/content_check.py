@@ -16,6 +16,7 @@ from migrator import errors
 from migrator.model import Altered, Attachment, EntityRef, Upload
 from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.load.finding import DIFFERS
+from migrator.pipeline.load.still_there import NO_LONGER_THERE, is_there
 from migrator.pipeline.reading import Reader, remote_of
 from migrator.pipeline.stop import StopToken
 from migrator.pipeline.summary import ContentCounts, Failure
@@ -69,9 +70,9 @@ class ContentCheck:
 
     async def _compare(self, upload: Upload, listed: Attachment | None) -> tuple[str | None, Altered | None]:
         """How the file at the target differs from what was sent, None if it doesn't; and what is newly altered."""
-        remote = listed or await self._unlisted(upload)
+        remote = listed or (remote_of(upload) if await is_there(upload, self._reader) else None)
         if remote is None:
-            return "no longer at the target", None
+            return NO_LONGER_THERE, None
         if remote.name != upload.name and not upload.accepted:
             return f"it is now called {remote.name!r} at the target; it was {upload.name!r}", None
         sha256 = await self._reader.sha256(remote)
@@ -80,12 +81,3 @@ class ContentCheck:
         if await self._reader.as_text(remote, upload.blob) != sha256:
             return DIFFERS.format(side="target"), None
         return None, {**upload.altered, "content": {"sent": upload.blob.sha256, "found": sha256}}
-
-    async def _unlisted(self, upload: Upload) -> Attachment | None:
-        """A file that no list shows, if the target still returns it by its id; None if the target says it is gone."""
-        remote = remote_of(upload)
-        try:
-            await self._reader.sha256(remote)
-        except errors.GoneError:
-            return None
-        return remote

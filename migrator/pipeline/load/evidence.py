@@ -70,6 +70,13 @@ class Evidence:
             return upload.sent_run != self._run and newer and age >= ACCEPTED_SECONDS * self._unit
         return finished or (broke and self.verdict == PROMPT) or age >= UNANSWERED_SECONDS * self._unit
 
+    def is_deleted(self, upload: Upload) -> bool:
+        """Whether an upload was deleted at the target that had arrived, and that an earlier run has missed, too.
+
+        Both looked at the list and asked for the file by its id, so only one that was sent just now may be late.
+        """
+        return self._age(upload) >= (ACCEPTED_SECONDS if self.verdict == LATE else UNANSWERED_SECONDS) * self._unit
+
     def _age(self, upload: Upload) -> float:
         """Seconds since it was sent. Earlier versions did not record when; such an upload is old."""
         if not upload.sent_at:

@@ -28,6 +28,8 @@ NOT_SEEN = (
     "not seen at the {side} yet: the next {command} looks for it, and sends it again only if it is not there for sure"
 )
 
+TOO_SOON = "no longer at the {side}, though it was sent just now; a {command} in ten minutes sends it again"
+
 
 class Finder:
     """Finds uploads at the target, and learns how soon its lists show them. `setting` keeps that for later runs.
@@ -103,6 +105,10 @@ class Finder:
             raise errors.OutcomeUnknownError(f"sent, no answer seen; {reason}")
         if upload.sent_run is None or upload.deleting or (not upload.remote_id and not is_in_doubt(upload)):
             return None
+        if upload.differs and not is_in_doubt(upload):
+            if self.evidence.is_deleted(upload):
+                return None
+            raise errors.RejectedError(TOO_SOON.format(side=self.side, command=self._settings.command))
         accepted = upload.accepted or bool(upload.remote_id and is_in_doubt(upload))
         if self.is_absent(replace(upload, accepted=accepted), state):
             return None

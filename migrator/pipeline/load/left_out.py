@@ -1,7 +1,8 @@
-"""What a load leaves out: files of entities without a row, rows that match nothing, a selection that matches nothing.
+"""What a load leaves out: files of entities without a row, rows that match nothing, a selection that matches nothing,
+and what is missing in the archive itself.
 
 A mapping that matches nothing at all is a mistake, and is reported before anything is done. One that leaves something
-out is a choice, and what it leaves out is listed.
+out is a choice, and what it leaves out is listed. What the archive lacks makes the load incomplete.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from migrator.hints import did_you_mean
 from migrator.mapping import Rows
 from migrator.model import EntityRef
 from migrator.pipeline.load.settings import LoadSettings
-from migrator.pipeline.summary import LoadSummary, UnmappedFile, UnmatchedRow
+from migrator.pipeline.summary import Failure, LoadSummary, UnmappedFile, UnmatchedRow
 from migrator.store import Catalog
 
 MAX_RECORDED = 1000
 """How many of each the catalog records with the run; the caller gets all of them."""
+
+NOT_ENDED = "it has not come to its end, so the source may have more files"
 
 
 class Leftovers:
@@ -59,20 +62,46 @@ class Leftovers:
     def add_to(self, summary: LoadSummary, *, planned: int, selected: int) -> LoadSummary:
         """The summary with what was left out, as far as the catalog records it. The numbers are those of uploads."""
         files = tuple(islice(self._files(), MAX_RECORDED))
+        lacking = self._lacking()
         nothing = planned and not selected
         return replace(
             summary,
             unmatched_rows=self._rows()[:MAX_RECORDED] if self.unmatched else None,
             unmapped_files=files or None,
+            not_in_archive=lacking[:MAX_RECORDED] or None,
             warnings=("no file in the archive matches the filters, so nothing was done",) if nothing else None,
-            incomplete=self._settings.strict and bool(files or self.unmatched),
+            incomplete=bool(lacking) or (self._settings.strict and bool(files or self.unmatched)),
         )
 
     def complete(self, summary: LoadSummary) -> LoadSummary:
         """The summary with everything that was left out."""
         if len(summary.unmapped_files or ()) == MAX_RECORDED:
             summary = replace(summary, unmapped_files=tuple(self._files()))
+        if len(summary.not_in_archive or ()) == MAX_RECORDED:
+            summary = replace(summary, not_in_archive=self._lacking())
         return replace(summary, unmatched_rows=self._rows()) if summary.unmatched_rows is not None else summary
+
+    def _lacking(self) -> tuple[Failure, ...]:
+        """What the archive lacks of what this load would send; what a person has accepted as missing is not counted.
+
+        A snapshot lacks nothing, and neither does a restore, which sends what the archive has.
+        """
+        catalog = self._catalog
+        if self._settings.restores or catalog.snapshots.viewed:
+            return ()
+        standing, _ = catalog.accepted.all().split(catalog.summaries.not_stored())
+        failures = [failure for failure in map(Failure.of_row, standing) if self._is_wanted(failure)]
+        if catalog.summaries.crawl_under_way():
+            failures.insert(0, Failure(EntityRef("", ""), None, "backup", NOT_ENDED))
+        return tuple(failures)
+
+    def _is_wanted(self, failure: Failure) -> bool:
+        """Whether a load would send these files; a listing that failed may have had any."""
+        owner, settings = failure.owner, self._settings
+        if not owner.kind:
+            return failure.is_of_listing
+        mapped = bool(settings.mapping.get(owner)) or settings.creates
+        return mapped and settings.selection.wants_named(owner, failure.name if failure.attachment else None)
 
     def _files(self) -> Iterator[UnmappedFile]:
         return (UnmappedFile(**row) for row in self._catalog.files.of(self.unmapped))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from migrator import errors
-from migrator.model import Attachment, Draft, EntityRef, Upload, UploadStatus
+from migrator.model import Draft, EntityRef, Upload, UploadStatus
 from migrator.pipeline.load.arrivals import Recognised, recognise
 from migrator.pipeline.load.confirming import Confirmer
 from migrator.pipeline.load.drafts import Drafts
@@ -80,12 +80,16 @@ class Uploader:
     async def process_entity(self, to: EntityRef) -> None:
         """Process all uploads to one target entity, one after the other, then compare with what arrived."""
         uploads = await self._executor.call(self._catalog.uploads.unsettled, self._settings.identity, to)
-        uploads = [upload for upload in uploads if self.selector.select(_with_size(upload))]
+        uploads = [upload for upload in uploads if self.selects(upload)]
         if uploads:
             self.dry_run.arrange_files(uploads)
             self._progress.entities(1)
             await self._settle_all(to, uploads)
             await self._outcomes.flush()
+
+    def selects(self, upload: Upload) -> bool:
+        """Whether the selection of this run has it."""
+        return self.selector.select(replace(upload.attachment, size=upload.blob.size))
 
     async def _settle_all(self, to: EntityRef, uploads: list[Upload]) -> None:
         try:
@@ -148,8 +152,3 @@ class Uploader:
         reason = f"not there, and {lost}"
         await self._outcomes.record(upload, UploadStatus.ROLLED_BACK, error=reason)
         self._progress.done(not_transferred=upload.blob.size)
-
-
-def _with_size(upload: Upload) -> Attachment:
-    """The attachment, with the size of its blob."""
-    return replace(upload.attachment, size=upload.blob.size)

@@ -30,6 +30,8 @@ _BROKE_OFF: dict[str, str] = {
     RunStatus.INTERRUPTED: "the last backup was interrupted",
     RunStatus.FAILED: "the last backup failed",
 }
+ONLY_A_PART = "only a part was backed up, by --limit or a filter"
+"""What is said of an archive that no backup of everything has worked on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ class Totals:
     `present` are the files of the source as it is now, without those that were left out. `differing` are files with any
     difference, `by_category` those with one of each category. `unknown_sizes` are files whose size nobody has told.
     `unlisted` are entities whose files could not be listed, each with whether it is a failure; `unread` are listings
-    that could not be read, with the reasons. `broke_off` says how the last backup ended, if it did not come to its end.
+    that could not be read, with the reasons. `broke_off` says why the source may have more: how the last backup
+    ended, if it did not come to its end, or that each was of a part.
     """
 
     source: str
@@ -133,7 +136,9 @@ def totals_of(entities: Iterable[EntityReport], catalog: Catalog) -> Totals:
     backups = catalog.runs.backups()
     totals.backups = len(backups)
     if backups and not catalog.snapshots.viewed:
-        totals.broke_off = _BROKE_OFF.get(backups[0].status, "")
+        ended = [run for run in backups if run.status in {RunStatus.COMPLETE, RunStatus.INCOMPLETE}]
+        only_parts = bool(ended) and all(run.partial for run in ended)
+        totals.broke_off = _BROKE_OFF.get(backups[0].status, ONLY_A_PART if only_parts else "")
     for row in catalog.summaries.failures():
         if row["attachment"] is None and not row["kind"]:
             totals.unread.append((row["name"] or "", row["reason"] or ""))

@@ -60,11 +60,13 @@ def _level(totals: Totals) -> str:
 
 def _archived(totals: Totals, source: str) -> str:
     stored = totals.statuses[Status.STORED]
-    return f"{_share(stored, totals.present)} of {source} {_are(totals.present)} in the archive"
+    return (
+        f"{_share(stored, totals)} {'at' if totals.broke_off else 'of'} {source} {_are(totals.present)} in the archive"
+    )
 
 
 def _arrived(totals: Totals, target: TargetTotals, name: str) -> str:
-    arrived = f"{_share(target.arrived, totals.present)} arrived at {name}"
+    arrived = f"{_share(target.arrived, totals)} arrived at {name}"
     if target.equal and target.equal == target.arrived:
         return f"{arrived} and {_are(target.arrived)} equal"
     if target.equal:
@@ -72,8 +74,11 @@ def _arrived(totals: Totals, target: TargetTotals, name: str) -> str:
     return arrived
 
 
-def _share(number: int, total: int) -> str:
-    """`598 of 600 files`, `All 600 files`."""
+def _share(number: int, totals: Totals) -> str:
+    """`598 of 600 files`, `All 600 files`; if the source may have more, `600 of 600 files seen so far`."""
+    total = totals.present
+    if totals.broke_off and total:
+        return f"{number:,} of {_counted(total, 'file')} seen so far"
     if number == total > 1:
         return f"All {total:,} files"
     return f"{number:,} of {_counted(total, 'file')}" if total else "None of 0 files"

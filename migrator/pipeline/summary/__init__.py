@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from migrator.pipeline.summary.backup import BackupSummary, NotAsked
     from migrator.pipeline.summary.base import (
         HIDDEN,
+        LISTING_OF,
         OPTIONAL,
         Failure,
         ItemsSummary,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HIDDEN",
+    "LISTING_OF",
     "OPTIONAL",
     "AcceptSummary",
     "AlteredUpload",
@@ -135,7 +137,7 @@ __all__ = [
 
 _NAMES = {
     "backup": "BackupSummary NotAsked",
-    "base": "HIDDEN OPTIONAL Failure ItemsSummary RunSummary Summary as_json worst_of",
+    "base": "HIDDEN LISTING_OF OPTIONAL Failure ItemsSummary RunSummary Summary as_json worst_of",
     "check": "Check CheckedSide CheckSummary",
     "combined": "DemoStep DemoSummary MigrateSummary",
     "export": "ExportSummary ReportSummary",

@@ -26,12 +26,14 @@ class BackupSummary(ItemsSummary):
     """The summary of a backup. `attachments` counts files by outcome; `changes` is relative to the archive before.
 
     `rechecked` counts the stored files that were fetched again and compared; `accepted` failures don't count.
-    `taken` is how many entities --limit took, for the text alone.
+    `partial`: it had a selection, so it says nothing of the rest. `taken` is how many entities --limit took, for the
+    text alone.
     """
 
     command = "backup"
     last = ("seconds", "failures", "accepted")
 
+    partial: bool | None = field(default=None, metadata=OPTIONAL)
     entities: int
     attachments: dict[str, int]
     changes: dict[str, int]

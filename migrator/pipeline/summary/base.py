@@ -16,6 +16,8 @@ OPTIONAL = {"optional": True}
 HIDDEN = {"hidden": True}
 """Metadata of a field that is never in the JSON."""
 
+LISTING_OF = "listing of "
+"""Begins the name of a failure that is a listing."""
 
 _WORST_FIRST = (RunStatus.INTERRUPTED, RunStatus.DAMAGED, RunStatus.INCOMPLETE, RunStatus.COMPLETE)
 
@@ -69,6 +71,11 @@ class Failure:
     target: EntityRef | None = None
     status: str = ""
     accepted_at: str = ""
+
+    @property
+    def is_of_listing(self) -> bool:
+        """Whether it is a listing that could not be read, or not to its end."""
+        return not self.owner.kind and self.name.startswith(LISTING_OF)
 
     @classmethod
     def of_upload(cls, upload: Upload, reason: str, status: str = "") -> Failure:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing_extensions import override
 
 from migrator.model import Altered, EntityRef
-from migrator.pipeline.summary.base import OPTIONAL, ItemsSummary, part_done, worst_of
+from migrator.pipeline.summary.base import OPTIONAL, Failure, ItemsSummary, part_done, worst_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,10 @@ class UnmappedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSummary(ItemsSummary):
-    """The summary of a load. `stubs` counts created entities; `moved` counts deletions at former entities."""
+    """The summary of a load. `stubs` counts created entities; `moved` counts deletions at former entities.
+
+    `not_in_archive` is what the backup failed to fetch or to list, or had not fetched when it was stopped.
+    """
 
     command = "load"
     last = ("seconds", "failures", "moved")
@@ -140,6 +143,7 @@ class LoadSummary(ItemsSummary):
     altered: tuple[AlteredUpload, ...] | None = field(default=None, metadata=OPTIONAL)
     unmatched_rows: tuple[UnmatchedRow, ...] | None = field(default=None, metadata=OPTIONAL)
     unmapped_files: tuple[UnmappedFile, ...] | None = field(default=None, metadata=OPTIONAL)
+    not_in_archive: tuple[Failure, ...] | None = field(default=None, metadata=OPTIONAL)
     warnings: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
     bytes: int
     moved: DeletionCounts | None = field(default=None, metadata=OPTIONAL)

@@ -40,6 +40,12 @@ class IssuetrakSandbox(Sandbox):
 
     @property
     @override
+    def target_options(self) -> dict[str, object]:
+        """A file whose author is nobody here is refused, unless there is a user who takes it."""
+        return {"created_by": self.user}
+
+    @property
+    @override
     def credentials(self) -> dict[str, str]:
         """The content of the configuration's [source.auth] or [target.auth]."""
         return {"api_key": self.key}

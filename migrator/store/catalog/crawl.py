@@ -17,7 +17,7 @@ from migrator.store.catalog.database import FAILURES_KEY
 from migrator.store.catalog.lineage import forget_deleted
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.rows import COLUMNS, attachment_from, row_of, statements_for
-from migrator.store.catalog.scope import kinds_condition
+from migrator.store.catalog.scope import files_condition, requeue_skipped, skip_left_out
 from migrator.store.catalog.settings import Settings
 from migrator.store.catalog.unchanged import FullCrawl, record_full_crawl
 from migrator.store.schema import checkpoint_checksum
@@ -83,11 +83,19 @@ class CrawlRecords(CatalogPart):
     Beware: a file that is not listed is gone only if the whole source was seen and not too many vanish at once.
     """
 
-    def begin(self, run: int, scope: str, kinds: Sequence[str] = (), *, partial: bool = False) -> Crawl:
+    def begin(
+        self,
+        run: int,
+        scope: str,
+        kinds: Sequence[str] = (),
+        *,
+        partial: bool = False,
+        left_out_ids: Sequence[str] = (),
+    ) -> Crawl:
         """Resume the crawl under way, or start one if there is none or its scope was different.
 
         A partial crawl leaves the checkpoints of the full crawl alone. A full crawl ends a partial one, and requeues
-        the files of its `kinds` that the partial one skipped.
+        the files of its `kinds` that the partial one skipped, without those whose ids begin with one of `left_out_ids`.
         """
         starts, cursors = list[int](), dict[str, Cursor | None]()
         for *row, checksum in self._db.execute("SELECT * FROM checkpoints WHERE partial = ?", [partial]).fetchall():
@@ -100,19 +108,13 @@ class CrawlRecords(CatalogPart):
                 starts.append(first_run)
         with self._database.transaction():
             if not partial:
-                self._end_partial(kinds)
+                self._drop_checkpoints(partial=True)
+                requeue_skipped(self._db, kinds, left_out_ids)
             if not starts:
                 self._drop_checkpoints(partial=partial)
                 self._write_checkpoint(partial, "", scope, 0, run)
                 return Crawl(run, {}, partial)
         return Crawl(starts[0], cursors, partial)
-
-    def _end_partial(self, kinds: Sequence[str]) -> None:
-        of_kinds = f"AND kind IN ('Unlinked', {', '.join('?' * len(kinds))})" if kinds else ""
-        self._drop_checkpoints(partial=True)
-        self._db.execute(
-            f"UPDATE attachments SET status = 'pending' WHERE status = 'skipped' AND error IS NULL {of_kinds}", [*kinds]
-        )
 
     def selected_entities(self, crawl: Crawl) -> list[EntityRef]:
         """The entities that a crawl with a limit has selected so far."""
@@ -121,8 +123,8 @@ class CrawlRecords(CatalogPart):
 
     def record_selected(self, crawl: Crawl, selected: Iterable[EntityRef]) -> None:
         """Record the entities that a crawl with a limit has selected, before anything of them is recorded."""
-        refs = [(ref.kind, ref.id) for ref in selected]
-        Settings(self._database).set(_SELECTED_KEY, json.dumps([crawl.start, refs]))
+        refs = json.dumps([crawl.start, [(ref.kind, ref.id) for ref in selected]])
+        Settings(self._database).set(_SELECTED_KEY, refs)
 
     def record_listing(
         self, run: int, entities: Sequence[Entity], attachments: Iterable[tuple[Attachment, Status]]
@@ -175,10 +177,8 @@ class CrawlRecords(CatalogPart):
     def record_outcomes(self, run: int, outcomes: Iterable[Outcome]) -> None:
         """Record the outcome of each file. Its blob must be safe on disk before."""
         outcomes = list(outcomes)
-        stored = [(outcome.attachment.id, outcome.blob, outcome.warning) for outcome in outcomes if outcome.blob]
-        others = [
-            (outcome.status.value, outcome.error, outcome.attachment.id) for outcome in outcomes if not outcome.blob
-        ]
+        stored = [(each.attachment.id, each.blob, each.warning) for each in outcomes if each.blob]
+        others = [(each.status.value, each.error, each.attachment.id) for each in outcomes if not each.blob]
         with self._database.transaction():
             if stored:
                 self._record_stored(run, stored)
@@ -256,27 +256,27 @@ class CrawlRecords(CatalogPart):
         kinds: Sequence[str] = (),
         *,
         left_out: Sequence[str] = (),
+        left_out_ids: Sequence[str] = (),
         whole: bool = True,
         max_gone: float | None = None,
         full_crawl: FullCrawl | None = None,
     ) -> Vanished:
         """Finish the crawl: the next backup starts a new one, and files that this one did not see are marked gone.
 
-        Only files of these `kinds` were looked for (all kinds if empty), except those `left_out`. Nothing is marked
-        gone if the files of some entity could not be listed, or if the crawl is not `whole` for another reason, because
-        the files may still be there; nor if too many would go: more than FEW_GONE_FILES, and more than the share
-        `max_gone` of the files held as present. A partial crawl marks nothing gone. `full_crawl` is recorded for the
-        next crawl.
+        Only files of these `kinds` were looked for (all if empty), except those `left_out` and those whose ids begin
+        with one of `left_out_ids`, which are skipped unless they are stored. Nothing is marked gone if the files of
+        some entity could not be listed, or if the crawl is not `whole` for another reason; nor if too many would go:
+        more than FEW_GONE_FILES, and more than the share `max_gone` of the files held as present. A partial crawl marks
+        nothing gone. `full_crawl` is recorded for the next crawl.
         """
         with self._database.transaction():
             unlisted = self._db.execute(
                 "SELECT 1 FROM entities WHERE coalesce(error, note) IS NOT NULL AND +last_run >= ? LIMIT 1",
                 [crawl.start],
             ).fetchone()
-            of_kinds, values = kinds_condition(kinds, left_out)
-            vanished, complete = Vanished(), whole and not unlisted and not crawl.partial
-            if complete:
-                vanished = self._vanished(crawl, of_kinds, values, max_gone)
+            of_kinds, values = files_condition(kinds, left_out, left_out_ids)
+            complete = whole and not unlisted and not crawl.partial
+            vanished = self._vanished(crawl, of_kinds, values, max_gone) if complete else Vanished()
             if vanished.files and vanished.believed:
                 self._db.execute(
                     "UPDATE attachments SET status = 'gone', error = NULL, changed_run = NULL "
@@ -286,6 +286,7 @@ class CrawlRecords(CatalogPart):
             if complete and vanished.believed:
                 forget_deleted(self._db, crawl.start, of_kinds, values)
             if not crawl.partial:
+                skip_left_out(self._db, left_out_ids)
                 record_full_crawl(self._db, full_crawl)
             self._drop_checkpoints(partial=crawl.partial)
         return vanished

@@ -13,7 +13,8 @@ from migrator.store.clock import now
 from migrator.store.schema import has_table
 
 # Triggers count what a backup changes at the moment when it does, because the old values are not kept.
-# A file that this run saw for the first time counts as added, and as nothing else.
+# A file that this run saw for the first time counts as added, and as nothing else. One without an owner that gets one
+# has moved only if a complete backup has seen it before: one of a selection reads only a part of what names owners.
 _CHANGES = """
 CREATE TEMP TABLE changes (run, added, removed, renamed, moved, replaced);
 INSERT INTO changes VALUES ({run}, 0, 0, 0, 0, 0);
@@ -26,7 +27,8 @@ WHEN old.first_run < {run} AND (
     OR (old.status = 'gone') != (new.status = 'gone')
 ) BEGIN
     UPDATE changes SET renamed = renamed + (old.name != new.name),
-        moved = moved + (old.kind != new.kind OR old.entity_id != new.entity_id),
+        moved = moved + ((old.kind != new.kind OR old.entity_id != new.entity_id) AND (old.kind != 'Unlinked'
+            OR EXISTS (SELECT 1 FROM main.snapshots WHERE run_id >= old.first_run))),
         replaced = replaced + coalesce(old.sha256 != new.sha256, 0),
         added = added + (old.status = 'gone' AND new.status = 'stored'),
         removed = removed + (old.status != 'gone' AND new.status = 'gone' AND (
@@ -40,11 +42,12 @@ _NO_SNAPSHOTS = "(SELECT NULL AS run_id, NULL AS attachments, NULL AS bytes)"
 
 @dataclass(frozen=True, slots=True)
 class BackupRun:
-    """One backup that began: how it stands, and when it started (ISO 8601, UTC)."""
+    """One backup that began: how it stands, and when it started (ISO 8601, UTC). `partial`: it had a selection."""
 
     run: int
     status: str
     started_at: str
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +157,10 @@ class Runs(CatalogPart):
     def backups(self) -> list[BackupRun]:
         """Every backup, the newest first."""
         rows = self._db.execute(
-            "SELECT run_id, status, started_at FROM runs WHERE command = 'backup' ORDER BY run_id DESC"
+            "SELECT run_id, status, started_at, json_extract(summary, '$.partial') FROM runs "
+            "WHERE command = 'backup' ORDER BY run_id DESC"
         )
-        return [BackupRun(*row) for row in rows.fetchall()]
+        return [BackupRun(run, status, at, bool(partial)) for run, status, at, partial in rows.fetchall()]
 
     def ended_backups(self) -> list[EndedBackup]:
         """Every backup that has ended, the oldest first; those up to the snapshot, if one is viewed."""

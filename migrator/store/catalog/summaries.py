@@ -12,7 +12,8 @@ from migrator.store.catalog.entities import Entities
 from migrator.store.catalog.lineage import OWN_SOURCE
 from migrator.store.catalog.part import CatalogPart
 from migrator.store.catalog.settings import Settings
-from migrator.store.catalog.uploads import IS_MAPPED, SENT_IF_IN_DOUBT, TO_SETTLE, prepare_mapped_table
+from migrator.store.catalog.upload_rows import IS_MAPPED, SENT_IF_IN_DOUBT, TO_SETTLE
+from migrator.store.catalog.uploads import prepare_mapped_table
 from migrator.store.schema import columns_of, has_table
 
 
@@ -72,6 +73,24 @@ class Summaries(CatalogPart):
         keys = ("kind", "entity", "attachment", "name", "reason", "status")
         rows = [*self._general_failures(), *files.fetchall(), *self._failed_rechecks(since_run), *entities.fetchall()]
         return [dict(zip(keys, row, strict=True)) for row in rows]
+
+    def not_stored(self) -> list[dict[str, str | None]]:
+        """What the archive lacks of the source: files that failed or are still to be fetched, and the other failures.
+
+        Each has its reason. A file that is stored and could not be fetched again is not lacking.
+        """
+        pending = self._db.execute(
+            "SELECT kind, entity_id, attachment_id, name FROM attachments WHERE status = 'pending' "
+            "ORDER BY kind, entity_id, attachment_id"
+        )
+        rest = {"reason": "listed, and not fetched yet", "status": str(Status.PENDING)}
+        keys = ("kind", "entity", "attachment", "name")
+        failed = [row for row in self.failures() if row["status"] != Status.STORED]
+        return [*failed, *({**dict(zip(keys, row, strict=True)), **rest} for row in pending.fetchall())]
+
+    def crawl_under_way(self) -> bool:
+        """Whether a backup of everything has begun and not come to its end."""
+        return bool(self._db.execute("SELECT count(*) FROM checkpoints WHERE NOT partial").fetchone()[0])
 
     def _failed_rechecks(self, since_run: int) -> list[tuple[str, str, str, str, str, str]]:
         """Failed rechecks of files that are still as they were then."""
@@ -180,5 +199,5 @@ class Summaries(CatalogPart):
             "uploads": dict(execute(f"{uploads} WHERE target != ? GROUP BY 1 ORDER BY 1", [OWN_SOURCE]).fetchall()),
             **({"targets": targets} if len(targets) > 1 else {}),
             **({"restored": restored} if restored else {}),
-            "crawl_under_way": execute("SELECT count(*) FROM checkpoints WHERE NOT partial").fetchone()[0] > 0,
+            "crawl_under_way": self.crawl_under_way(),
         }

@@ -16,26 +16,19 @@ from sqlite_utils import Database
 from migrator.model import Altered, Attachment, EntityRef, Upload, UploadStatus
 from migrator.store.catalog.database import CatalogDatabase
 from migrator.store.catalog.part import CatalogPart
-from migrator.store.catalog.rows import COLUMNS_OF_A, attachment_from, upload_from
-
-IS_MAPPED = (
-    "EXISTS (SELECT 1 FROM mapped m WHERE m.kind = a.kind AND m.id = a.entity_id "
-    "AND m.target_kind = u.target_kind AND m.target_id = u.target_id)"
+from migrator.store.catalog.rows import COLUMNS_OF_A, attachment_from
+from migrator.store.catalog.upload_rows import (
+    IS_MAPPED,
+    OURS,
+    SENT_BLOB,
+    SENT_IF_IN_DOUBT,
+    SETTLED,
+    SOURCE_BLOB,
+    TO_ENTITY,
+    TO_SETTLE,
+    UNSETTLED,
+    uploads_where,
 )
-"""SQL: whether the mapping sends the owner of attachment `a` to the target entity of upload `u`."""
-_UNSETTLED = "status IN ('planned', 'in_doubt', 'failed')"
-_OURS = (
-    "u.sent_run IS NOT NULL AND (u.status IN ('uploaded', 'already_there', 'in_doubt') "
-    "OR (u.status = 'failed' AND u.remote_id IS NOT NULL))"
-)
-_TO_ENTITY = "u.target_kind = ? AND u.target_id = ? AND "
-_SOURCE_BLOB = "b.sha256 = a.sha256"
-_SENT_BLOB = "b.sha256 = coalesce(u.sent_sha256, a.sha256)"
-"""SQL: the blob that the source holds now, and the one that was sent."""
-_IN_DOUBT = "(u.status = 'in_doubt' OR u.accepted = 1)"
-TO_SETTLE = f"(u.{_UNSETTLED} OR u.accepted = 1) AND (a.status = 'stored' OR {_IN_DOUBT})"
-SENT_IF_IN_DOUBT = f"b.sha256 = iif({_IN_DOUBT}, coalesce(u.sent_sha256, a.sha256), a.sha256)"
-"""SQL: whether upload `u` has to be settled, and its blob then: that which was sent, if it is in doubt."""
 
 
 class UploadRecords(CatalogPart):
@@ -104,7 +97,7 @@ class UploadRecords(CatalogPart):
         """
         rows = self._db.execute(
             "SELECT target_kind, target_id FROM ("
-            f"SELECT target_kind, target_id, status FROM uploads WHERE target = ? AND {_UNSETTLED} UNION ALL "
+            f"SELECT target_kind, target_id, status FROM uploads WHERE target = ? AND {UNSETTLED} UNION ALL "
             "SELECT target_kind, target_id, status FROM uploads WHERE target = ? AND accepted = 1) "
             "GROUP BY 1, 2 ORDER BY max(status = 'in_doubt')",
             [target, target],
@@ -123,10 +116,24 @@ class UploadRecords(CatalogPart):
             [target, to.kind, to.id],
         )
 
+    def settled_entities(self, target: str) -> dict[EntityRef, int]:
+        """Target entities with files that are recorded as arrived and listed, and how many each."""
+        rows = self._db.execute(
+            "SELECT u.target_kind, u.target_id, count(*) FROM uploads u JOIN attachments a USING (attachment_id) "
+            f"WHERE u.target = ? AND {SETTLED} GROUP BY 1, 2",
+            [target],
+        )
+        return {EntityRef(kind, id_): count for kind, id_, count in rows.fetchall()}
+
+    def settled_before(self, target: str, to: EntityRef, run: int) -> list[Upload]:
+        """The same uploads to one target entity, without those that this run has settled."""
+        wanted = f"coalesce(u.run_id, 0) != ? AND {SETTLED} ORDER BY a.attachment_id"
+        return self._uploads(SENT_BLOB, wanted, [target, to.kind, to.id, run])
+
     def strays(self, target: str) -> list[Upload]:
         """Uploads on target entities to which the mapping of the last plan no longer sends their owner."""
         return self._uploads(
-            _SENT_BLOB,
+            SENT_BLOB,
             f"u.remote_id IS NOT NULL AND u.status IN ('uploaded', 'already_there') AND NOT {IS_MAPPED} "
             "ORDER BY a.kind, a.entity_id, a.attachment_id",
             [target],
@@ -142,29 +149,14 @@ class UploadRecords(CatalogPart):
         )
         return {EntityRef(kind, id_) for kind, id_ in rows.fetchall()}
 
-    def _uploads(self, blob: str, wanted: str, values: Sequence[object], to: str = _TO_ENTITY) -> list[Upload]:
-        """Uploads with the blob that the condition `blob` selects; all conditions are SQL, `values` their parameters.
-
-        They match `wanted` and go to the target entities `to`, by default a single one.
-        """
-        rows = self._db.execute(
-            "SELECT u.target_kind, u.target_id, u.status, u.remote_id, u.name, u.attempts, u.sent_run, u.seen, "
-            "u.content_check = 'differs', "
-            "u.status = 'in_doubt' AND u.run_id IN (SELECT run_id FROM runs WHERE command = 'rollback'), "
-            "u.remote_locator, coalesce(u.sent_name, u.name), u.sent_at, u.accepted, u.altered, "
-            f"b.sha256, b.size, c.sha256, c.size, {COLUMNS_OF_A} "
-            f"FROM uploads u JOIN attachments a USING (attachment_id) JOIN blobs b ON {blob} "
-            "LEFT JOIN blobs c ON c.sha256 = a.sha256 AND a.status = 'stored' "
-            f"WHERE u.target = ? AND {to}{wanted}",
-            values,
-        )
-        return [upload_from(row) for row in rows.fetchall()]
+    def _uploads(self, blob: str, wanted: str, values: Sequence[object], to: str = TO_ENTITY) -> list[Upload]:
+        return uploads_where(self._db, blob, wanted, values, to)
 
     def entities_to_roll_back(self, target: str, run: int | None = None) -> dict[EntityRef, int]:
         """Target entities that hold, or may hold, what loads (or one load) sent, and how many files each."""
         rows = self._db.execute(
             "SELECT target_kind, target_id, count(*) FROM uploads u WHERE target = ? AND (? IS NULL OR sent_run = ?) "
-            f"AND {_OURS} GROUP BY 1, 2",
+            f"AND {OURS} GROUP BY 1, 2",
             [target, run, run],
         )
         return {EntityRef(kind, id_): count for kind, id_, count in rows.fetchall()}
@@ -172,8 +164,8 @@ class UploadRecords(CatalogPart):
     def to_roll_back(self, target: str, to: EntityRef, run: int | None = None) -> list[Upload]:
         """The uploads that loads sent to one target entity, each with the blob that was sent."""
         return self._uploads(
-            _SENT_BLOB,
-            f"(? IS NULL OR u.sent_run = ?) AND {_OURS} ORDER BY u.remote_id IS NULL, a.attachment_id",
+            SENT_BLOB,
+            f"(? IS NULL OR u.sent_run = ?) AND {OURS} ORDER BY u.remote_id IS NULL, a.attachment_id",
             [target, to.kind, to.id, run, run],
         )
 
@@ -275,7 +267,7 @@ class UploadRecords(CatalogPart):
         """The uploads that are recorded as arrived, by target entity: all of them, or those that one run settled."""
         by_entity: dict[EntityRef, list[Upload]] = {}
         for upload in self._uploads(
-            _SOURCE_BLOB,
+            SOURCE_BLOB,
             "u.status IN ('uploaded', 'already_there') AND u.run_id = coalesce(?, u.run_id) "
             "ORDER BY u.target_kind, u.target_id, u.attachment_id",
             [target, run],

@@ -75,6 +75,7 @@ def capabilities_with(options: Options) -> Capabilities:
     return replace(
         CAPABILITIES,
         kinds=tuple(dict.fromkeys((*KINDS, *options.own_kinds))),
+        left_out_ids=() if options.inline_images == "list" else (INLINE,),
         reports_size=options.inline_images == "skip",
         max_attachment_bytes=options.max_bytes or None,
     )
