@@ -43,8 +43,7 @@ def next_step(summary: Summary, given: str | None) -> str:
     if isinstance(summary, DemoSummary):
         return "for your own tracker: migrator init"
     if isinstance(summary, InitSummary):
-        config = shlex.quote(summary.config or "")
-        return f"put in addresses and accounts, then run: migrator check {config}" if summary.config else ""
+        return _after_init(summary)
     if given is None:
         return ""
     place = shlex.quote(given)
@@ -57,6 +56,13 @@ def next_step(summary: Summary, given: str | None) -> str:
     if summary.status is not RunStatus.COMPLETE:
         return _after_trouble(summary, place)
     return _after_success(summary, place, given)
+
+
+def _after_init(summary: InitSummary) -> str:
+    config = shlex.quote(summary.config or "")
+    if summary.files:
+        return f"migrator nightly {config}; the first lines of the files say how to have it each night"
+    return f"put in addresses and accounts, then run: migrator check {config}" if summary.config else ""
 
 
 def _after_rehearsal(summary: Summary) -> str:

@@ -14,7 +14,11 @@ def print_init(out: Console, summary: InitSummary) -> None:
     if summary.reference is not None:
         out.print(Text(summary.reference), end="")
         return
-    out.print(shown(f"written: {summary.config}"))
+    for path in summary.files or (summary.config,):
+        out.print(shown(f"written: {path}"))
+    if summary.files and summary.variables:
+        out.print(shown(f"set there, in {summary.files[-1]}: {', '.join(summary.variables)}"))
+        return
     if summary.variables:
         out.print("its secrets come from the environment; set these, or name another place in the file:")
     for variable in summary.variables or ():

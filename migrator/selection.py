@@ -8,7 +8,7 @@ Beware: what a tracker doesn't report can't exclude a file, so a file of unknown
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
@@ -38,6 +38,11 @@ class Selection:
     def partial(self) -> bool:
         """Whether it may leave anything out."""
         return self != EVERYTHING
+
+    @property
+    def filters(self) -> bool:
+        """Whether it may leave anything out but by its limit."""
+        return replace(self, limit=None) != EVERYTHING
 
     @property
     def key(self) -> str:

@@ -25,9 +25,25 @@ def _known(_context: click.Context, _parameter: click.Parameter, begun: str) -> 
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write this file; otherwise it gets its own name."
 )
+@click.option(
+    "--nightly",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    metavar="CONFIG",
+    help="Write what starts a night of this configuration: systemd units and a line for cron; may be repeated.",
+)
 @click.option("--reference", is_flag=True, help="Print all keys and options with their defaults; write nothing.")
 @click.pass_obj
-def command(_: Output, /, *, tracker: str | None, target: str | None, out: Path | None, reference: bool) -> InitSummary:
+def command(
+    _: Output,
+    /,
+    *,
+    tracker: str | None,
+    target: str | None,
+    out: Path | None,
+    nightly: tuple[Path, ...],
+    reference: bool,
+) -> InitSummary:
     """Write a commented configuration for a backup of TRACKER, or for a migration from TRACKER to TARGET.
 
     It has every option of these trackers with its default, and says which environment variables to set. An existing
@@ -36,17 +52,38 @@ def command(_: Output, /, *, tracker: str | None, target: str | None, out: Path 
     \b
     migrator init redmine
     migrator init targetprocess teampulse --out friday.toml
+
+    With --nightly CONFIG, it writes beside CONFIG what starts `migrator nightly CONFIG` each night on this machine: a
+    systemd service and its timer, a line for cron, and a file for the secrets that come from the environment. Their
+    first lines say how to install them; nothing is installed.
     """
     from migrator.jobs import starting
 
     if reference:
         return InitSummary(status=RunStatus.COMPLETE, reference=starting.reference())
+    if nightly:
+        if tracker or out:
+            raise click.UsageError("--nightly is for a configuration that is there; it takes no TRACKER and no --out")
+        return _write_nights(nightly)
     if not tracker:
         tracker, target = _ask()
     path = out or Path(starting.file_name_for(tracker, target))
     written = starting.compose(tracker, target, path.name)
     _write_new(path, written.text)
     return InitSummary(status=RunStatus.COMPLETE, config=str(path), variables=written.variables)
+
+
+def _write_nights(configs: tuple[Path, ...]) -> InitSummary:
+    from migrator.errors import ConfigError
+    from migrator.jobs import starting
+
+    files, variables = starting.night_files(configs)
+    for path in files:
+        if path.exists():
+            raise ConfigError(f"{path} exists already, and is left as it is; nothing was written")
+    for path, text in files.items():
+        _write_new(path, text)
+    return InitSummary(config=str(configs[0]), files=tuple(map(str, files)), variables=variables or None)
 
 
 def _ask() -> tuple[str, str | None]:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
+
+import pytest
 
 from migrator.config import read_configuration
+from migrator.sandbox.squash.app import SquashSandbox
+from migrator.sandbox.world.model import World
 from migrator.trackers import TRACKERS
-from tests.support.program import ROOT, ended, run, run_process, start
+from tests.support.program import ROOT, configure, ended, run, run_process, start
 from tests.support.terminal import on_terminal
+
+WORLD = World.generate(entities=4, seed=3, attachments=4, median_bytes=200)
 
 
 async def test_init_writes_a_configuration_and_says_what_to_set_and_run(tmp_path, monkeypatch):
@@ -28,6 +37,59 @@ async def test_init_writes_a_configuration_and_says_what_to_set_and_run(tmp_path
     variables = {"TP_PASSWORD": "x", "TEAMPULSE_PASSWORD": "y"}
     check = await run_process("check", name, cwd=tmp_path, env=variables, within=90)
     assert check.code != 2, "with these variables it is complete"
+
+
+async def test_init_writes_what_starts_a_night_with_the_paths_of_this_machine(tmp_path):
+    folder = tmp_path / "100% of it's $HOME"
+    folder.mkdir()
+    async with SquashSandbox(WORLD) as source:
+        config = configure(folder, source)
+        [given] = tomllib.loads(config.read_text())["source"]["auth"].values()
+        token = (folder / given["file"]).read_text()
+        config.write_text(re.sub(r"token = .*", 'token = { env = "SQUASH_TOKEN" }', config.read_text()))
+        finished = await run("--json", "init", "--nightly", config)
+        assert finished.code == 0, finished.err
+        names = [f"migrator-nightly.{ending}" for ending in ("service", "timer", "crontab", "secrets")]
+        assert finished.document["files"] == [str(folder / name) for name in names]
+        assert finished.document["variables"] == ["SQUASH_TOKEN"]
+        assert all((folder / name).stat().st_mode & 0o777 == 0o600 for name in names)
+        secrets = folder / names[-1]
+        assert secrets.read_text() == "SQUASH_TOKEN=''\n"
+        secrets.write_text(f"SQUASH_TOKEN='{token}'\n")
+        service = dict(line.split("=", 1) for line in (folder / names[0]).read_text().splitlines() if "=" in line)
+        started = [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(service["ExecStart"])]
+        assert started[-5:] == ["-q", "--log-format", "json", "nightly", str(config)]
+        assert Path(started[0]).is_file()
+        assert service["EnvironmentFile"] == "-" + str(secrets).replace("%", "%%")
+        [job] = [line for line in (folder / names[2]).read_text().splitlines() if line and not line.startswith("#")]
+        assert not re.search(r"(?<!\\)%", job), "cron would take it for a line break"
+        command = job.split(maxsplit=5)[5].replace("\\%", "%")
+        process = await asyncio.create_subprocess_shell(
+            command, cwd="/", stdout=-1, stderr=-1, env={"PATH": "/bin:/usr/bin"}
+        )
+        night = await ended(process)
+    assert (night.code, night.out) == (0, ""), night.err
+    assert (folder / "archive" / "catalog.db").is_file()
+    refused = await run("init", "--nightly", config)
+    assert (refused.code, "already, and is left as it is; nothing was written" in refused.err) == (2, True)
+    assert secrets.read_text().startswith("SQUASH_TOKEN='")
+    assert (await run("init", "redmine", "--nightly", config)).code == 2
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="this machine has no systemd-analyze")
+async def test_systemd_takes_the_units_that_init_writes(tmp_path):
+    folder = tmp_path / "a $folder, 100% odd"
+    folder.mkdir()
+    config = folder / "night.toml"
+    config.write_text('archive = "archive"\n[source]\ntracker = "memory"\nurl = "http://127.0.0.1:9"\n')
+    finished = await run("init", "--nightly", config)
+    assert (finished.code, "set there" in finished.out) == (0, False)
+    assert f"next: migrator nightly '{config}'; " in finished.err
+    units = [str(folder / f"migrator-nightly.{ending}") for ending in ("service", "timer")]
+    words = [shutil.which("systemd-analyze") or "", "verify", *units]
+    checked = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    said = [line for line in (checked.stdout + checked.stderr).splitlines() if "migrator-nightly" in line]
+    assert (checked.returncode, said) == (0, [])
 
 
 async def test_init_never_overwrites_a_file(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -567,6 +568,62 @@ async def test_kind_without_entities_is_a_warning_with_the_nearest(tmp_path):
     tracker = small_tracker()
     summary = await run_backup(tracker, tmp_path, kinds=("Storys", "Bug"))
     assert summary["warnings"] == ["no entity of the kind 'Storys' is listed; did you mean 'Story'?"]
+
+
+def of_the_filters(summary) -> list[str]:
+    return [warning for warning in summary["warnings"] if warning.startswith("the filters")]
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(name_globs=("*.nope",)),
+        Selection(kinds=frozenset({"Bug"}), min_size=10**12),
+        Selection(kinds=frozenset({"Epic"})),
+        Selection(entities=frozenset({EntityRef("Bug", "999999")}), limit=3),
+    ],
+    ids=["name", "size", "kind", "entity"],
+)
+async def test_filters_that_match_nothing_say_of_how_much(tmp_path, selection):
+    tracker = small_tracker()
+    for _ in range(2):
+        summary = await run_backup(tracker, tmp_path, selection=selection)
+        kinds = ", ".join(sorted({ref.kind for ref in tracker.entities}))
+        if summary["failures"]:
+            assert of_the_filters(summary) == []
+            continue
+        [warning] = of_the_filters(summary)
+        files, entities = summary["attachments"]["listed"], len(tracker.entities)
+        listed = f"the tracker lists {files} files and {entities} entities, of the kinds {kinds}"
+        assert warning == f"the filters match no file: {listed}"
+    epic = [warning for warning in summary["warnings"] if "'Epic'" in warning]
+    assert epic == (
+        [f"no entity of the kind 'Epic' is listed; there are {kinds}"] if selection.kinds >= {"Epic"} else []
+    )
+
+
+async def test_filters_that_match_something_are_not_spoken_of(tmp_path):
+    tracker = small_tracker()
+    name = next(iter(tracker.files.values())).name
+    for selection in (Selection(name_globs=(name,)), Selection(limit=1), Selection()):
+        for _ in range(2):
+            assert of_the_filters(await run_backup(tracker, tmp_path, selection=selection)) == []
+    empty = await run_backup(MemoryTracker(), tmp_path / "empty", selection=Selection(limit=1))
+    assert of_the_filters(empty) == []
+
+
+async def test_a_resumed_crawl_does_not_speak_of_what_it_has_not_seen(tmp_path):
+    tracker, stop = small_tracker(), asyncio.Event()
+    selection = Selection(name_globs=("*.nope",))
+
+    async def on_call(verb: str, _: str) -> None:
+        if verb == "read":
+            stop.set()
+
+    tracker.on_call = on_call
+    assert (await run_backup(tracker, tmp_path, selection=selection, stop=stop))["status"] == "interrupted"
+    tracker.on_call = None
+    assert of_the_filters(await run_backup(tracker, tmp_path, selection=selection)) == []
 
 
 def test_kind_that_the_tracker_cannot_have_is_refused_with_the_nearest():

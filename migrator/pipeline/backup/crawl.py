@@ -58,6 +58,7 @@ class Crawler:
         """
         self._crawl, self._failed, self._partial = crawl, failed, partial
         self._unchanged = unchanged
+        self._findings.seen.whole = crawl.start == self._run
 
     async def read_all(self) -> None:
         """Read every listing to its end, or until the selection is exhausted.
@@ -108,6 +109,8 @@ class Crawler:
     async def _process(self, stream: str, page: Page, previous: asyncio.Task[None] | None) -> None:
         """Record a page and have its files fetched; its checkpoint comes after that of the `previous` page."""
         try:
+            if self._partial:
+                self._findings.seen.add((*page.entities, *page.ask))
             entities = [entity for entity in page.ask if self._selector.may_select(entity.ref)]
             if self._unchanged is not None:  # before the page is recorded, as that says that it was seen
                 entities = await self._unchanged.leave_out(entities)
@@ -167,6 +170,8 @@ class Crawler:
         self._progress.entities(sum(entity.raw is not None for entity in entities))
         by_id = {attachment.id: attachment for attachment in attachments}
         listed = [(file, Status.PENDING if self._selector.select(file) else Status.SKIPPED) for file in by_id.values()]
+        if any(status is Status.PENDING for _, status in listed):
+            self._findings.seen.match()
         if self._selector.selection.limit is not None:
             await self._executor.call(self._catalog.crawl.record_selected, self._crawl, list(self._selector.selected))
         wanted = await self._executor.call(self._catalog.crawl.record_listing, self._run, entities, listed)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from migrator.errors import TrackerUnreachableError
 from migrator.hints import did_you_mean
-from migrator.model import UNLINKED, EntityRef
+from migrator.model import UNLINKED, Entity, EntityRef
 from migrator.pipeline.summary import LISTING_OF
 from migrator.progress import Progress
 from migrator.selection import Selection
@@ -16,12 +17,47 @@ from migrator.units import counted
 MAX_WARNINGS = 100
 
 
+@dataclass(slots=True)
+class Seen:
+    """What a run with filters saw of the source, as it records only a part of it: to say what there is if they match
+    nothing.
+
+    `whole`: the run has read every page itself. Once a file `matched`, entities are no longer counted.
+    """
+
+    whole: bool = False
+    matched: bool = False
+    kinds: set[str] = field(default_factory=set)
+    _entities: set[int] = field(default_factory=set)
+
+    def add(self, entities: Iterable[Entity]) -> None:
+        """Entities of a page, each of which may come again."""
+        for entity in entities:
+            self.kinds.add(entity.ref.kind)
+            if not self.matched:
+                self._entities.add(hash(entity.ref))  # of a million, this is all that has to be kept
+
+    def match(self) -> None:
+        """The filters match a file."""
+        self.matched = True
+        self._entities.clear()
+
+    @property
+    def entities(self) -> int:
+        """How many there were, if nothing matched."""
+        return len(self._entities)
+
+
 class Findings:
-    """The findings of one run. `answered`: some listing could be read. `unread`: why others could not, by name."""
+    """The findings of one run. `answered`: some listing could be read. `unread`: why others could not, by name.
+
+    `seen` is what a run with filters saw.
+    """
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.answered = False
+        self.seen = Seen()
         self.unread: dict[str, str] = {}
         self.warnings: list[str] = []
         self._others: list[tuple[str, str]] = []
@@ -63,15 +99,20 @@ class Findings:
             if not catalog.entities.is_listed(ref, crawl.start):
                 self._others.append((f"--entity {_option_text(ref)}", "the tracker lists no such entity"))
         self._warn_of_kinds(catalog, crawl, [*kinds, *sorted(selection.kinds)])
-        if not (self.failures or catalog.entities.count(crawl.start) or catalog.files.any_listed(crawl.start)):
+        if selection.filters and self.seen.whole and not (self.seen.matched or self.failures):
+            files, entities = catalog.files.count_listed(crawl.start), self.seen.entities
+            there = f"{counted(files, 'file')} and {counted(entities, 'entity', 'entities')}"
+            kinds_there = f", of the kinds {', '.join(sorted(self.seen.kinds))}" if self.seen.kinds else ""
+            self.warn(f"the filters match no file: the tracker lists {there}{kinds_there}")
+        if not (self.failures or catalog.entities.count(crawl.start) or catalog.files.count_listed(crawl.start)):
             self.warn("the tracker lists no entity and no file; check what this account may see")
 
     def _warn_of_kinds(self, catalog: Catalog, crawl: Crawl, kinds: Sequence[str]) -> None:
         unseen = [kind for kind in kinds if kind != UNLINKED and not catalog.entities.has_kind(kind, crawl.start)]
-        known = sorted(catalog.entities.kinds(crawl.start)) if unseen else []
+        known = sorted(self.seen.kinds | catalog.entities.kinds(crawl.start)) if unseen else []
         for kind in unseen:
-            hint = did_you_mean(kind, known or ["no entities at all"], "there are", repr)
-            self.warn(f"no entity of the kind {kind!r} is listed; {hint}")
+            hint = f"; {did_you_mean(kind, known, 'there are', repr)}" if known else ""
+            self.warn(f"no entity of the kind {kind!r} is listed{hint}")
 
 
 def _option_text(ref: EntityRef) -> str:

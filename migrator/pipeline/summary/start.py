@@ -11,12 +11,14 @@ from migrator.pipeline.summary.base import OPTIONAL, Summary
 class InitSummary(Summary):
     """The summary of init: the file that was written and the environment variables that it reads secrets from.
 
-    With --reference nothing is written, and `reference` is the text.
+    With --reference nothing is written, and `reference` is the text. With --nightly, `files` are those that start a
+    night of the `config`, and the variables are to be set in one of them.
     """
 
     command = "init"
 
     config: str | None = field(default=None, metadata=OPTIONAL)
+    files: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
     variables: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
     reference: str | None = field(default=None, metadata=OPTIONAL)
 

@@ -23,12 +23,10 @@ class Files(CatalogPart):
             ).fetchall():
                 yield {"kind": owner.kind, "entity": owner.id, "attachment": id_, "name": name}
 
-    def any_listed(self, since_run: int) -> bool:
-        """Whether any file was listed since a run."""
-        return (
-            self._db.execute("SELECT 1 FROM attachments WHERE last_run >= ? LIMIT 1", [since_run]).fetchone()
-            is not None
-        )
+    def count_listed(self, since_run: int) -> int:
+        """How many files were listed since a run."""
+        (count,) = self._db.execute("SELECT count(*) FROM attachments WHERE last_run >= ?", [since_run]).fetchone()
+        return int(count)
 
     def sample(self, entities: int) -> list[Attachment]:
         """Stored files of this many entities, the same ones each time. Reads all attachments.
