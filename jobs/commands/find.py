@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def command(_: Output, /, *, archive: Place, texts: tuple[str, ...], at: str) -> FindSummary:
     """Look files up by a part of their name, description or title of their entity, or by an id.
 
-    Case and accents don't matter, and * and ? stand for any characters. If there are several TEXTs, all must occur; quote one
-    that has spaces. An id, of an entity (also KIND:ID) or an attachment, has to be given as a whole.
+    Case and accents don't matter, and * and ? stand for any characters. If there are several TEXTs, all must occur;
+    quote one that has spaces. An id, of an entity (also KIND:ID) or an attachment, has to be given as a whole.
 
     Each line begins with what `migrator get ARCHIVE` takes: the entity and the id of the attachment.
 

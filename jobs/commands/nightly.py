@@ -18,8 +18,8 @@ def command(output: Output, /, *, configs: tuple[Path, ...], parallel: int) -> N
     """Run the whole night for each CONFIG: backup, verify of a sample, prune, report, metrics, message.
 
     [nightly] says how much is verified and which files are written, [retention] what prune keeps, [notify] who is
-    told. One configuration that fails doesn't stop the others. Nothing is pruned after a backup that was not complete, or
-    after a verify that found damage.
+    told. One configuration that fails doesn't stop the others. Nothing is pruned after a backup that was not complete,
+    or after a verify that found damage.
 
     With -q, a night in which all was well prints nothing.
 

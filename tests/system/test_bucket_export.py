@@ -98,7 +98,7 @@ async def test_an_archive_in_a_bucket_is_exported_with_its_own_keys(tmp_path, se
     sizes = {len(content) for content in files_in(server.folder / "files").values()}
     assert max(sizes) > 8 * 2**20
     inside = await exported(config, f"s3://{BUCKET}/archive/files")
-    assert (inside.code, "is inside of the archive" in inside.err) == (2, True)
+    assert (inside.code, "is inside the archive" in inside.err) == (2, True)
     assert "files" not in server.names("archive")
 
 

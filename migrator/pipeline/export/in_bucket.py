@@ -59,7 +59,7 @@ class BucketDestination:
         self.path = self.shown = to.url
         here = archive.address.url if archive.address else f"file://{archive.root.resolve()}"
         if f"{to.url}/".startswith(f"{here}/"):
-            raise ConfigError(f"{to.url} is inside of the archive")
+            raise ConfigError(f"{to.url} is inside the archive")
         key = hashlib.sha256(f"{here}\0{to.url}".encode()).hexdigest()[:12]
         self._marker = f".export-{key}.partial"
         self._local: tempfile.TemporaryDirectory[str] | None = None
