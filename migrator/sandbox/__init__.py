@@ -14,7 +14,7 @@ from migrator.sandbox.server import Sandbox
 from migrator.sandbox.squash import SquashSandbox
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.teampulse import TeamPulseSandbox
-from migrator.sandbox.world import RealEntity, RealFile, World, world_like
+from migrator.sandbox.world import RealEntity, RealFile, Words, World, world_like
 
 __all__ = [
     "SANDBOXES",
@@ -24,6 +24,7 @@ __all__ = [
     "Sandbox",
     "TargetprocessSandbox",
     "TeamPulseSandbox",
+    "Words",
     "World",
     "world_like",
 ]
