@@ -10,7 +10,7 @@ from migrator.jobs.runtime import OPEN_FILES
 from migrator.layers import Login
 from migrator.store import require_descriptors
 from migrator.trackers import Adapter
-from migrator.wire import OBSOLETE_TLS_VERSIONS, HttpClient, Proxy, Reach, Signer, TlsFiles, Waits
+from migrator.wire import OBSOLETE_TLS_VERSIONS, HttpClient, Proxy, Reach, Recorder, Signer, TlsFiles, Waits
 
 OPEN_FILES_PER_TRANSFER = 3
 """A file, an API connection, and a download connection."""
@@ -53,6 +53,7 @@ def access(
     where: str,
     configuration: Configuration,
     download_auth: Secrets,
+    recorder: Recorder | None = None,
 ) -> Access:
     """What a section says of its tracker. `where` is the section's name, for errors. Looks up secrets."""
     limits, folder = configuration.settings.limits, configuration.folder
@@ -73,6 +74,7 @@ def access(
         requests_per_second=limits.requests_per_second,
         bytes_per_second=limits.bandwidth,
         max_wait=limits.retry_after_max,
+        recorder=recorder,
     )
     name = parts.guide.name or section.tracker
     login = Login(where, name, section.url, tuple(keys), keys.get("username", ""), proxied=proxy is not None)

@@ -20,31 +20,36 @@ from migrator.pipeline.thorough import probe_source, probe_target, report_of
 from migrator.ports import Source
 from migrator.trackers import adapter
 from migrator.whole_file import whole_file
+from migrator.wire import Recorder
 
 RETRIES, MAX_BACKOFF, MAX_TOTAL_WAIT = 2, 5.0, 15.0
 """Of a request, in seconds: what fails for longer than that is a finding."""
 
 
-async def source_checks(configuration: Configuration, output: Output) -> tuple[Check, ...]:
+async def source_checks(
+    configuration: Configuration, output: Output, recorder: Recorder | None = None
+) -> tuple[Check, ...]:
     """What the probes find at [source]."""
-    build, stranger = _builder(configuration), _stranger(configuration)
+    build, stranger = _builder(configuration, recorder), _stranger(configuration, recorder)
     source = build()
     try:
-        return await probe_source(source, build, stranger, _noting(output, "source"))
+        return await probe_source(source, build, stranger, _noting(output, "source", recorder))
     finally:
         await source.close()
 
 
-async def target_checks(configuration: Configuration, to: EntityRef, output: Output) -> tuple[Check, ...]:
+async def target_checks(
+    configuration: Configuration, to: EntityRef, output: Output, recorder: Recorder | None = None
+) -> tuple[Check, ...]:
     """What the probes find at [target], on an entity of it. Writes there."""
-    wired = wire_target(configuration)
+    wired = wire_target(configuration, recorder=recorder)
     kinds = wired.tracker.capabilities.kinds
     if not to.kind and len(kinds) == 1:
         to = EntityRef(kinds[0], to.id)
     if not to.kind or (kinds and to.kind not in kinds):
         raise ConfigError(f"--entity must be KIND:ID, with one of the target's kinds: {', '.join(kinds)}")
     try:
-        return await probe_target(wired.tracker, to, _noting(output, "target"))
+        return await probe_target(wired.tracker, to, _noting(output, "target", recorder))
     finally:
         await wired.tracker.close()
 
@@ -59,29 +64,34 @@ def write_report(path: Path, configuration: Configuration, summary: CheckSummary
         json.dump(report_of(summary, capabilities, __version__), file, indent=1)
 
 
-def _noting(output: Output, side: str) -> Callable[[str], None]:
-    return lambda name: output.note(f"{side}: trying {name} ...")
+def _noting(output: Output, side: str, recorder: Recorder | None) -> Callable[[str], None]:
+    def note(name: str) -> None:
+        output.note(f"{side}: trying {name} ...")
+        if recorder:
+            recorder.case = name
+
+    return note
 
 
-def _builder(configuration: Configuration) -> Callable[[], Source]:
+def _builder(configuration: Configuration, recorder: Recorder | None) -> Callable[[], Source]:
     """Makes the source, each time with connections of its own."""
 
     def build() -> Source:
-        wired = wire_source(configuration)
+        wired = wire_source(configuration, recorder=recorder)
         policy = replace(wired.recipe.policy, retries=RETRIES, backoff_max=MAX_BACKOFF, max_total_wait=MAX_TOTAL_WAIT)
         return replace(wired.recipe, policy=policy).build(wired.http)
 
     return build
 
 
-def _stranger(configuration: Configuration) -> Callable[[], Source]:
+def _stranger(configuration: Configuration, recorder: Recorder | None) -> Callable[[], Source]:
     """Makes the source as somebody without an account sees it."""
 
     def build() -> Source:
         section = configuration.settings.source
         parts, recipe = adapter(section.tracker), wire_source(configuration).recipe
         keys, _ = credentials(section.auth, parts.auth, "source.auth", configuration.folder)
-        found = access(parts, section, "source", configuration, {})
+        found = access(parts, section, "source", configuration, {}, recorder)
         http = found.reach.client(parts.signer(made_up(keys)), None, found.reach.rate(found.waits))
         return recipe.build(http)
 

@@ -16,7 +16,7 @@ from migrator.pipeline.stop import back_off
 from migrator.ports import Source, Target
 from migrator.selection import require_known_kinds
 from migrator.trackers import adapter
-from migrator.wire import HttpClient, Waits
+from migrator.wire import HttpClient, Recorder, Waits
 
 T = TypeVar("T")
 
@@ -44,16 +44,23 @@ class WiredSource(Wired[Source]):
     workers: int | Literal["auto"] = field(kw_only=True)
 
 
-def wire_source(configuration: Configuration, *, paranoid: bool = False, patient: bool = False) -> WiredSource:
+def wire_source(
+    configuration: Configuration,
+    *,
+    paranoid: bool = False,
+    patient: bool = False,
+    recorder: Recorder | None = None,
+) -> WiredSource:
     """The source of a configuration; `paranoid`: files of unknown length are downloaded twice.
 
     `patient`: the first login is tried as often as any request. A tracker that restarts at night costs no backup then.
+    A `recorder` keeps what travels.
 
     Looks up secrets and certificates, and does no other I/O; `ConfigError` if that fails.
     """
     section = configuration.settings.source
     parts = adapter(section.tracker)
-    found = access(parts, section, "source", configuration, section.download_auth)
+    found = access(parts, section, "source", configuration, section.download_auth, recorder)
     http, limits = found.client(), configuration.settings.limits
     options = options_of(section.options, parts.options, "source.options")
     policy = retry_policy(limits, found.waits, limits.retries if patient else MAX_FIRST_RETRIES)
@@ -72,11 +79,13 @@ def wire_source(configuration: Configuration, *, paranoid: bool = False, patient
     )
 
 
-def wire_target(configuration: Configuration, *, dry_run: bool = False) -> Wired[Target]:
-    """The target of a configuration; for a dry run, one that sends nothing."""
+def wire_target(
+    configuration: Configuration, *, dry_run: bool = False, recorder: Recorder | None = None
+) -> Wired[Target]:
+    """The target of a configuration; for a dry run, one that sends nothing. A `recorder` keeps what travels."""
     section = target_section(configuration)
     parts = adapter(section.tracker)
-    found = access(parts, section, "target", configuration, {})
+    found = access(parts, section, "target", configuration, {}, recorder)
     inner = parts.target(found.client(), options_of(section.options, parts.options, "target.options"))
     retrying = RetryingTarget(inner, retry_policy(configuration.settings.limits, found.waits), login=found.login)
     warnings = [*found.warnings, *plain_keys(configuration)]

@@ -18,6 +18,8 @@ from migrator.pipeline.summary import Check, CheckedSide, CheckSummary
 if TYPE_CHECKING:
     from migrator.config import Configuration
     from migrator.jobs.place import Place
+    from migrator.jobs.recording import Recording
+    from migrator.wire import Recorder
 
 
 @click.command("check")
@@ -40,9 +42,22 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="With --thorough: write what was found, without names, ids and contents, to send it to the developers.",
 )
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With --thorough: keep what was sent and answered, without credentials, with other words and contents.",
+)
 @click.pass_obj
 def command(
-    output: Output, /, *, config: Path, thorough: bool, to: EntityRef | None, report: Path | None
+    output: Output,
+    /,
+    *,
+    config: Path,
+    thorough: bool,
+    to: EntityRef | None,
+    report: Path | None,
+    record: Path | None,
 ) -> CheckSummary:
     """Log in to source and target, read one page, download one small file; write nothing.
 
@@ -55,20 +70,33 @@ def command(
     entity there, best a new one that nobody needs: files with odd names, texts and sizes are sent to it, read back,
     compared, and deleted again if the tracker can do that. Each finding says what it means for a backup or a load.
 
+    With --record, a folder is written that you can send to the developers, who play it again. Every word becomes
+    another one of its length, unless it is the name of a field or the like; contents become noise; credentials, cookies
+    and the tracker's address are left out. Numbers and dates stay, ids among them: look through it before you send it.
+
     The archive, if there is one yet, has to be one of this tracker. The store of one in a bucket, the addresses of
     [notify] and the folders of the files of [nightly] are looked at too; nothing is sent.
     """
     from migrator.config import read_configuration
     from migrator.jobs.runtime import cancel_on_stop, run_job
 
-    if (to or report) and not thorough:
-        raise click.UsageError("--entity and --report need --thorough")
+    if (to or report or record) and not thorough:
+        raise click.UsageError("--entity, --report and --record need --thorough")
     configuration = read_configuration(config)
     if to and configuration.settings.target is None:
         raise click.UsageError("--entity names an entity of [target], and the configuration has none")
     if report and report.exists():
         raise click.UsageError(f"--report: {report} already exists")
-    summary = run_job(lambda stop: cancel_on_stop(_check(configuration, output, to, thorough=thorough), stop))
+    if record and record.exists():
+        raise click.UsageError(f"--record: {record} already exists")
+    recording = _recording(record)
+    try:
+        summary = run_job(
+            lambda stop: cancel_on_stop(_check(configuration, output, to, recording, thorough=thorough), stop)
+        )
+    finally:
+        if recording:
+            recording.write(configuration)
     if report:
         from migrator.jobs.thorough import write_report
 
@@ -76,29 +104,41 @@ def command(
     return summary
 
 
-async def _check(configuration: Configuration, output: Output, to: EntityRef | None, *, thorough: bool) -> CheckSummary:
+def _recording(folder: Path | None) -> Recording | None:
+    if folder is None:
+        return None
+    from migrator.jobs.recording import Recording
+
+    return Recording(folder)
+
+
+async def _check(
+    configuration: Configuration, output: Output, to: EntityRef | None, recording: Recording | None, *, thorough: bool
+) -> CheckSummary:
     from migrator.jobs.nightly import check_nights
 
-    source = await _check_source(configuration, output)
+    of_source, of_target = (recording.source, recording.target) if recording else (None, None)
+    source = await _check_source(configuration, output, of_source)
     source = replace(source, checks=(*source.checks, *await asyncio.to_thread(_check_archive, configuration)))
-    target = await _check_target(configuration, output) if configuration.settings.target else None
+    target = await _check_target(configuration, output, of_target) if configuration.settings.target else None
     if thorough:
         from migrator.jobs.thorough import source_checks, target_checks
 
-        source = replace(source, checks=(*source.checks, *await source_checks(configuration, output)))
+        source = replace(source, checks=(*source.checks, *await source_checks(configuration, output, of_source)))
         if target and to:
-            target = replace(target, checks=(*target.checks, *await target_checks(configuration, to, output)))
+            found = await target_checks(configuration, to, output, of_target)
+            target = replace(target, checks=(*target.checks, *found))
     nightly = await asyncio.to_thread(check_nights, configuration)
     checks = [*nightly, *(check for side in (source, target) if side for check in side.checks)]
     status = RunStatus.COMPLETE if all(check.ok for check in checks) else RunStatus.INCOMPLETE
     return CheckSummary(status=status, source=source, target=target or {}, nightly=tuple(nightly) or None)
 
 
-async def _check_source(configuration: Configuration, output: Output) -> CheckedSide:
+async def _check_source(configuration: Configuration, output: Output, recorder: Recorder | None) -> CheckedSide:
     from migrator.jobs.wiring import wire_source
     from migrator.pipeline.check import check_source
 
-    section, wired = configuration.settings.source, wire_source(configuration)
+    section, wired = configuration.settings.source, wire_source(configuration, recorder=recorder)
     certificates = _warn(wired.warnings, output)
     try:
         needs_dates = configuration.settings.nightly.full_every is not None
@@ -147,11 +187,11 @@ def _look_at_catalog(folder: Path, configuration: Configuration) -> Check:
     return Check("archive", ok=True, detail=f"{readable(folder)} is the archive of this tracker")
 
 
-async def _check_target(configuration: Configuration, output: Output) -> CheckedSide:
+async def _check_target(configuration: Configuration, output: Output, recorder: Recorder | None) -> CheckedSide:
     from migrator.jobs.wiring import target_section, wire_target
     from migrator.pipeline.check import MappingFile, check_target
 
-    section, wired = target_section(configuration), wire_target(configuration)
+    section, wired = target_section(configuration), wire_target(configuration, recorder=recorder)
     may_be_missing = configuration.settings.mapping.create_missing
     mapping = MappingFile(configuration.mapping_file, configuration.archive, may_be_missing)
     certificates = _warn(wired.warnings, output)

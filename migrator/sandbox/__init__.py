@@ -18,7 +18,7 @@ from migrator.sandbox.squash import SquashSandbox
 from migrator.sandbox.targetprocess import TargetprocessSandbox
 from migrator.sandbox.teampulse import TeamPulseSandbox
 from migrator.sandbox.trac import TracSandbox
-from migrator.sandbox.world import RealEntity, RealFile, World, world_like
+from migrator.sandbox.world import RealEntity, RealFile, Words, World, world_like
 
 __all__ = [
     "SANDBOXES",
@@ -28,6 +28,7 @@ __all__ = [
     "Sandbox",
     "TargetprocessSandbox",
     "TeamPulseSandbox",
+    "Words",
     "World",
     "world_like",
 ]

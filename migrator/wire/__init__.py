@@ -11,7 +11,8 @@ from migrator.wire.json_rpc_auth import JsonRpcAuth
 from migrator.wire.rate import RateLimiter
 from migrator.wire.reach import Reach
 from migrator.wire.reading import CHUNK_BYTES
-from migrator.wire.redaction import without_secrets
+from migrator.wire.recording import KeptBody, KeptExchange, Recorder
+from migrator.wire.redaction import spelled, without_secrets
 from migrator.wire.request import Request
 from migrator.wire.request_body import Base64CallBody, Base64JsonBody, MultipartBody, RawBody, sendable
 from migrator.wire.route import OBSOLETE_TLS_VERSIONS, Proxy, Route, TlsFiles
@@ -36,6 +37,8 @@ __all__ = [
     "HmacAuth",
     "HttpClient",
     "JsonRpcAuth",
+    "KeptBody",
+    "KeptExchange",
     "Lender",
     "LentSession",
     "MultipartBody",
@@ -44,6 +47,7 @@ __all__ = [
     "RateLimiter",
     "RawBody",
     "Reach",
+    "Recorder",
     "Request",
     "Route",
     "SharedRateLimiter",
@@ -60,6 +64,7 @@ __all__ = [
     "read_json",
     "says_too_large",
     "sendable",
+    "spelled",
     "without_secrets",
     "written_json",
 ]

@@ -35,6 +35,7 @@ from migrator.wire.handover import Lender, LentSession
 from migrator.wire.judging import facts_of, unknown_outcome
 from migrator.wire.rate import RateLimiter
 from migrator.wire.reading import CHUNK_BYTES, StallGuard
+from migrator.wire.recording import Recorder, RecordingTransport
 from migrator.wire.redirects import Hop
 from migrator.wire.request import Request, json_request
 from migrator.wire.route import DEFAULT_ROUTE, Route
@@ -54,7 +55,7 @@ class HttpClient(Lender):
 
     `files` signs downloads where they want other credentials than the API. `timeout` is in seconds without a byte.
     `connections` is a maximum: `AdaptiveLimiter` finds out how many are worth it.
-    `route` holds the TLS and proxy settings.
+    `route` holds the TLS and proxy settings. A `recorder` keeps all that is sent and received.
     """
 
     def __init__(
@@ -67,11 +68,13 @@ class HttpClient(Lender):
         timeout: float = 60.0,
         connections: int = 16,
         route: Route = DEFAULT_ROUTE,
+        recorder: Recorder | None = None,
     ) -> None:
         self.base = URL(base.rstrip("/"))
         self._files = files or signer
         self._limiter, self._pacer = AdaptiveLimiter(connections), pacer or RateLimiter()
-        self._transport = transport_to(self.base.origin(), route, connections=connections, timeout=timeout)
+        transport = transport_to(self.base.origin(), route, connections=connections, timeout=timeout)
+        self._transport = RecordingTransport(transport, recorder) if recorder else transport
         self._exchange = Exchange(self.base, self._transport, self._limiter, self._pacer, timeout)
         self._session = Session(self._exchange, signer)
         self._reported: set[str] = set()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from migrator.wire.auth import Signer
 from migrator.wire.client import HttpClient
 from migrator.wire.rate import RateLimiter
+from migrator.wire.recording import Recorder
 from migrator.wire.route import Proxy, Route, TlsFiles
 from migrator.wire.waits import DEFAULT_MAX_WAIT_SECONDS, Waits
 
@@ -16,7 +17,7 @@ class Reach:
     """Where a tracker is, how to get there, and how much may be asked of it. Its only secret is a proxy's password.
 
     Rates are per second, 0 for no limit; `timeout` is in seconds without a byte; `max_wait` is how many seconds the
-    tracker may make all requests wait.
+    tracker may make all requests wait. A `recorder` keeps what travels; only this process may have one.
     """
 
     url: str
@@ -27,6 +28,7 @@ class Reach:
     requests_per_second: float = 0.0
     bytes_per_second: float = 0.0
     max_wait: float = DEFAULT_MAX_WAIT_SECONDS
+    recorder: Recorder | None = None
 
     @property
     def limited(self) -> bool:
@@ -48,4 +50,5 @@ class Reach:
             timeout=self.timeout,
             connections=self.connections,
             route=Route(own_origin, other_origins, self.proxy),
+            recorder=self.recorder,
         )

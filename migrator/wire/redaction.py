@@ -26,15 +26,20 @@ def without_credentials(body: bytes, signature: Signature) -> bytes:
 
 
 def without_secrets(text: str, secrets: Iterable[str]) -> str:
-    """The text with these replaced by asterisks, however they are spelled; a cookie or a pair also by its parts.
+    """The text with these replaced by asterisks, however they are spelled; a cookie or a pair also by its parts."""
+    for spelling in spelled(secrets):
+        text = text.replace(spelling, "***")
+    return text
 
-    Beware: what has fewer than MIN_SECRET_CHARACTERS stays, as it may be part of any word.
+
+def spelled(secrets: Iterable[str]) -> list[str]:
+    """Each way in which these may be written, the longest first; of a cookie or a pair also its second part.
+
+    Beware: what has fewer than MIN_SECRET_CHARACTERS is left out, as it may be part of any word.
     """
     parts = {part for secret in secrets for part in (secret, secret.partition("=")[2])}
     spellings = {spelling for part in parts if len(part) >= MIN_SECRET_CHARACTERS for spelling in _spellings(part)}
-    for spelling in sorted(spellings, key=len, reverse=True):
-        text = text.replace(spelling, "***")
-    return text
+    return sorted(spellings, key=len, reverse=True)
 
 
 def _parts(value: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -19,8 +20,12 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp import web
 
+from tests.support.answered import Recorded
+
 URL = b"$URL"
 KEPT_HEADERS = ("Content-Type", "Content-Disposition", "ETag", "Last-Modified", "Location", "X-Count-Total")
+MADE_UP = re.compile("migrator-check-[0-9a-f]+")
+"""What the program makes up anew in each check."""
 MAX_BODY_BYTES = 64 * 1024**2
 
 
@@ -50,13 +55,27 @@ def write_recording(path: Path, exchanges: Iterable[Exchange]) -> None:
     path.write_text("".join(dict.fromkeys(lines)), encoding="utf-8")
 
 
+def played(recorded: Recorded) -> Exchange:
+    """An exchange of the other form, as the player wants it."""
+    words, body = recorded.words, ""
+    if "-d" in words:
+        body = words[words.index("-d") + 1]
+    headers = dict(line.split(": ", 1) for line in recorded.headers if not line.startswith("Set-Cookie"))
+    cookies = [line.partition(": ")[2] for line in recorded.headers if line.startswith("Set-Cookie")]
+    content = recorded.body.replace(b"http://tracker.example", URL)
+    headers = {name: value.replace("http://tracker.example", "$URL") for name, value in headers.items()}
+    request = f"{recorded.method} /{recorded.path} {body}".rstrip()
+    binary = base64.b64encode(content).decode()
+    return Exchange(MADE_UP.sub("made-up", request), recorded.status, headers, binary=binary, cookies=cookies)
+
+
 async def _request_of(request: web.BaseRequest) -> tuple[str, bytes]:
     """The request as it is kept, and its body."""
     body = await request.read()
     kept = body.decode(errors="replace")
     if b"Auth.login" in body:
         kept = "Auth.login"
-    return f"{request.method} {request.raw_path} {kept}".rstrip(), body
+    return MADE_UP.sub("made-up", f"{request.method} {request.raw_path} {kept}".rstrip()), body
 
 
 @asynccontextmanager

@@ -60,9 +60,11 @@ async def test_files_that_a_tracker_never_delivers_are_found(tmp_path):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--entity", "Story:1"], "--entity and --report need --thorough"),
+        (["--entity", "Story:1"], "--entity, --report and --record need --thorough"),
         (["--thorough", "--entity", "Story:1"], "--entity names an entity of [target], and the configuration has none"),
         (["--thorough", "--report", "{config}"], "already exists"),
+        (["--thorough", "--record", "{config}"], "already exists"),
+        (["--record", "new"], "--entity, --report and --record need --thorough"),
     ],
 )
 async def test_options_that_make_no_sense_are_status_2(tmp_path, words, reason):

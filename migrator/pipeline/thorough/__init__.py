@@ -8,7 +8,8 @@ which a user can send to us.
 """
 
 from migrator.pipeline.thorough.probing import report_of
+from migrator.pipeline.thorough.samples import SAMPLE_CONTENTS
 from migrator.pipeline.thorough.source import probe_source
 from migrator.pipeline.thorough.target import LEFTOVER, probe_target
 
-__all__ = ["LEFTOVER", "probe_source", "probe_target", "report_of"]
+__all__ = ["LEFTOVER", "SAMPLE_CONTENTS", "probe_source", "probe_target", "report_of"]

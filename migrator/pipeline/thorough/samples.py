@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from dataclasses import dataclass
 
@@ -41,3 +42,5 @@ SAMPLES = (
     Sample("same name, first", "same.txt", b"first\n", "text/plain"),
     Sample("same name, second", "same.txt", b"second\n", "text/plain"),
 )
+SAMPLE_CONTENTS = frozenset(hashlib.sha256(sample.content).hexdigest() for sample in SAMPLES if sample.content)
+"""The SHA-256 of each of them."""
