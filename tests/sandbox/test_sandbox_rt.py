@@ -239,6 +239,13 @@ async def test_a_large_file_is_cut_or_dropped_in_silence(client: Client, sandbox
         ("Grüße".encode(), "text/html", "Grüße".encode()),
         ("\uffff!".encode(), "text/plain; charset=utf-8", "\ufffd!".encode()),
         ("Grüße".encode("latin-1"), "text/csv", "Grüße".encode("latin-1")),
+        (b"\xfc", "text/plain; charset=utf-8", "\ufffd".encode()),
+        ("ü".encode(), "text/plain; charset=iso-8859-1", "Ã¼".encode()),
+        ("Grüße".encode("utf-16"), "text/plain", "Grüße".encode()),
+        (b"a\0b", "text/plain", b"a"),
+        (b"\0a\0b", "text/plain", b"ab"),
+        (b"\0\0\0a", "text/plain", b"a"),
+        (b"\0", "text/plain", b"\0"),
     ],
 )
 def test_texts_become_utf8_and_nothing_else_does(content: bytes, media_type: str, kept: bytes) -> None:
