@@ -75,5 +75,5 @@ def kept(name: str, media_type: str, content: bytes, limit: int | None, *, drops
     if most is None or len(text) <= most:
         return Kept(name, plain, text, len(text))
     if drops:
-        return Kept(f"{name}.txt", "text/plain", DROPPED, len(text), most)
+        return Kept(f"{name.removesuffix('.txt')}.txt", "text/plain", DROPPED, len(text), most)
     return Kept(name, plain, text[:most], len(text), most)

@@ -83,7 +83,7 @@ class Methods:
         query = parsed(qstr)
         forbidden_ones = self._sandbox.faults.forbidden_entities
         tickets = [ticket for ticket in self._state.entities() if ticket.id not in forbidden_ones]
-        found = [ticket.id for ticket in tickets if query.admits(ticket.id, self._records.fields(ticket))]
+        found = [one.id for one in tickets if query.in_range(one.id) and query.admits(self._records.fields(one))]
         if query.descending and query.order == "id":
             found.reverse()
         return list(query.cut(found, self._quirks.items_per_page, obeys_max=self._quirks.obeys_max))
