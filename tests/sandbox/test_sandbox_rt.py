@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from migrator.sandbox.rt import RtSandbox
-from migrator.sandbox.rt.receiving import converted, kept_name
+from migrator.sandbox.rt.receiving import converted, kept, kept_name
 from migrator.sandbox.world.model import World
 
 Client = aiohttp.ClientSession
@@ -239,6 +239,13 @@ async def test_a_large_file_is_cut_or_dropped_in_silence(client: Client, sandbox
         ("Grüße".encode(), "text/html", "Grüße".encode()),
         ("\uffff!".encode(), "text/plain; charset=utf-8", "\ufffd!".encode()),
         ("Grüße".encode("latin-1"), "text/csv", "Grüße".encode("latin-1")),
+        (b"\xfc", "text/plain; charset=utf-8", "\ufffd".encode()),
+        ("ü".encode(), "text/plain; charset=iso-8859-1", "Ã¼".encode()),
+        ("Grüße".encode("utf-16"), "text/plain", "Grüße".encode()),
+        (b"a\0b", "text/plain", b"a"),
+        (b"\0a\0b", "text/plain", b"ab"),
+        (b"\0\0\0a", "text/plain", b"a"),
+        (b"\0", "text/plain", b"\0"),
     ],
 )
 def test_texts_become_utf8_and_nothing_else_does(content: bytes, media_type: str, kept: bytes) -> None:
@@ -251,6 +258,13 @@ def test_texts_become_utf8_and_nothing_else_does(content: bytes, media_type: str
 )
 def test_names_are_kept_as_a_real_one_keeps_them(name: str, kept: str) -> None:
     assert kept_name(name) == kept
+
+
+def test_a_dropped_file_ends_in_txt_once_and_only_over_the_limit() -> None:
+    for name in ("a.txt", "a"):
+        assert kept(name, "a/b", b"xxxx", 3, drops=True).name == "a.txt"
+    assert kept("a", "a/b", b"xxx", 3, drops=True).content == b"xxx"
+    assert kept("a", "a/b", b"xx\0", 3, drops=False).content == b"xx", "zero bytes leave less room"
 
 
 async def test_another_account_gets_no_totals_and_gaps_in_its_pages(client: Client, sandbox: RtSandbox) -> None:

@@ -34,6 +34,7 @@ SAMPLE_TRACKERS = [
     ("targetprocess", "teampulse"),
     ("teampulse", "issuetrak"),
     ("trac", "trac"),
+    ("trac", "rt"),
 ]
 """Samples that are exactly what `migrator init` writes."""
 PAIRS = list(product(sorted(TRACKERS), (None, *sorted(TRACKERS))))

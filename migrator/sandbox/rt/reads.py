@@ -13,7 +13,7 @@ from aiohttp import web
 from migrator.sandbox.base64_json import CONTENT, in_lines
 from migrator.sandbox.errors import RefusedError
 from migrator.sandbox.rt.access import Access, as_json, page_of
-from migrator.sandbox.rt.records import TICKET_FIELDS, Records
+from migrator.sandbox.rt.records import Records
 from migrator.sandbox.rt.ticket_sql import search
 from migrator.sandbox.rt.tickets import QUEUES, Message, Part, RtQuirks, Tickets
 from migrator.sandbox.server import Sandbox
@@ -43,7 +43,7 @@ class Reads:
 
     async def search(self, request: web.Request) -> web.StreamResponse:
         """The tickets that a query finds; without one, none. Any status but deleted is found."""
-        condition = search(request.query.get("query", ""), TICKET_FIELDS)
+        condition = search(request.query.get("query", ""), self._records.searchable)
         found = [one for one in self._state.entities() if condition(self._records.searched(one))]
         counts, place = self._quirks.sql_acl, self._access.place(request)
         seen = [one for one in found if one.id not in self._sandbox.faults.forbidden_entities]

@@ -12,8 +12,10 @@ DROPPED = b"Large attachment dropped"
 
 _UP_TO_SLASH = re.compile(r"\A.*/", re.DOTALL)
 _ENCODED_WORD = re.compile(r"=\?utf-8\?q\?(.*?)\?=")
-_TEXT = re.compile(r"text/(?:plain|html)\b")
-_NONCHARACTERS = re.compile("[\ufdd0-\ufdef\ufffe\uffff]")
+_TEXT = re.compile(r"text/(?:plain|html)\b(?!\w)", re.IGNORECASE)
+_CHARSET = re.compile(r"charset\s*=\s*\"?([^\";\s]+)", re.IGNORECASE)
+_LAST_TWO = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+_NO_CHARACTERS = re.compile(f"[\ud800-\udfff\ufdd0-\ufdef{_LAST_TWO}]")
 
 
 def kept_name(name: str) -> str:
@@ -30,14 +32,29 @@ def is_text(media_type: str) -> bool:
 
 
 def converted(content: bytes, media_type: str) -> bytes:
-    """A text in UTF-8: from Latin-1, if it is neither that already nor declared as something else."""
+    """A text in UTF-8. Without a declared character set, RT guesses."""
     if not is_text(media_type):
         return content
+    charset = _CHARSET.search(media_type)
+    text = content.decode(charset[1], "replace") if charset else _guessed(content)
+    return _NO_CHARACTERS.sub("\ufffd", text).encode()
+
+
+def _guessed(content: bytes) -> str:
+    """A text as Perl's `Encode::Guess` reads it: with zero bytes as UTF-16 or UTF-32, else as UTF-8 or Latin-1."""
+    if content[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return content.decode("utf-16", "replace")
+    if b"\0" in content:
+        width = 4 if b"\0\0" in content else 2
+        whole = content[: len(content) // width * width]
+        halves = memoryview(whole).cast("B" if width == 2 else "H").tolist()
+        little, big = sum(map(bool, halves[::2])), sum(map(bool, halves[1::2]))
+        if little != big:
+            return whole.decode(f"utf-{8 * width}-{'be' if big > little else 'le'}", "replace")
     try:
-        text = content.decode("utf-8" if "utf-8" in media_type or b"\0" not in content else "utf-16-le")
+        return content.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    return _NONCHARACTERS.sub("\ufffd", text).encode()
+        return content.decode("latin-1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,5 +75,5 @@ def kept(name: str, media_type: str, content: bytes, limit: int | None, *, drops
     if most is None or len(text) <= most:
         return Kept(name, plain, text, len(text))
     if drops:
-        return Kept(f"{name}.txt", "text/plain", DROPPED, len(text), most)
+        return Kept(f"{name.removesuffix('.txt')}.txt", "text/plain", DROPPED, len(text), most)
     return Kept(name, plain, text[:most], len(text), most)

@@ -4,7 +4,7 @@ Shaped after recordings of a running RT 5.0.3. In a list an item has its number 
 asked for; a record by itself has its number as a number.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,10 +14,17 @@ from migrator.sandbox.state import TrackerState
 from migrator.sandbox.world import WorldAttachment, WorldEntity
 
 NEVER = "1970-01-01T00:00:00Z"
-TICKET_FIELDS = frozenset(
-    {"id", "Subject", "Queue", "Status", "Created", "LastUpdated", "Creator", "Owner", "RefersTo"}
-)
-"""What tickets can be searched by."""
+
+
+class Searched(dict[str, Any]):
+    """The values of a ticket that a search compares, each computed only when it is: a search looks at all tickets."""
+
+    def __init__(self, values: Mapping[str, Callable[[WorldEntity], Any]], ticket: WorldEntity) -> None:
+        super().__init__()
+        self._values, self._ticket = values, ticket
+
+    def __missing__(self, name: str) -> Any:
+        return self._values[name](self._ticket)
 
 
 class Records:
@@ -26,20 +33,23 @@ class Records:
     def __init__(self, state: TrackerState, user: str, tickets: Tickets) -> None:
         self._state, self._user, self._tickets = state, user, tickets
 
-    def searched(self, ticket: WorldEntity) -> dict[str, Any]:
-        """The values of a ticket that a search compares."""
-        queue = self._tickets.queue_of(ticket)
-        return {
-            "id": ticket.id,
-            "Subject": ticket.title,
-            "Queue": [QUEUES[queue], str(queue)],
-            "Status": self._tickets.status_of(ticket),
-            "Created": stamp(self._tickets.transactions_of(ticket.id)[0].created),
-            "LastUpdated": stamp(self._tickets.changed_at(ticket.id)),
-            "Creator": self._user,
-            "Owner": "Nobody",
-            "RefersTo": self._tickets.links.get(ticket.id, ""),
+        self._values: dict[str, Callable[[WorldEntity], Any]] = {
+            "id": lambda ticket: ticket.id,
+            "Subject": lambda ticket: ticket.title,
+            "Queue": lambda ticket: [QUEUES[tickets.queue_of(ticket)], str(tickets.queue_of(ticket))],
+            "Status": tickets.status_of,
+            "Created": lambda ticket: stamp(tickets.transactions_of(ticket.id)[0].created),
+            "LastUpdated": lambda ticket: stamp(tickets.changed_at(ticket.id)),
+            "Creator": lambda _: user,
+            "Owner": lambda _: "Nobody",
+            "RefersTo": lambda ticket: tickets.links.get(ticket.id, ""),
         }
+        self.searchable = frozenset(self._values)
+        """The fields by which tickets can be searched."""
+
+    def searched(self, ticket: WorldEntity) -> Searched:
+        """A ticket for a search."""
+        return Searched(self._values, ticket)
 
     def ticket(self, ticket: WorldEntity, place: str) -> dict[str, Any]:
         """A ticket."""

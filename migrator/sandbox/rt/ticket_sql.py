@@ -65,13 +65,13 @@ class _Parser:
         parts = [self._all()]
         while self._takes("AGGREGATOR", "OR"):
             parts.append(self._all())
-        return lambda record: any(part(record) for part in parts)
+        return parts[0] if len(parts) == 1 else lambda record: any(part(record) for part in parts)
 
     def _all(self) -> Condition:
         parts = [self._one()]
         while self._takes("AGGREGATOR", "AND"):
             parts.append(self._one())
-        return lambda record: all(part(record) for part in parts)
+        return parts[0] if len(parts) == 1 else lambda record: all(part(record) for part in parts)
 
     def _one(self) -> Condition:
         if self._takes("PAREN", "("):
@@ -82,7 +82,8 @@ class _Parser:
         if name not in self._known:
             raise _wrong(f"Unknown field: {name}")
         wanted = re.sub(r"\\(.)", r"\1", value[1:-1]) if value[0] in "'\"" else value
-        return lambda record: _holds(record[name], " ".join(sign.upper().split()), wanted)
+        holds = _test(" ".join(sign.upper().split()), wanted)
+        return lambda record: holds(record[name])
 
     def _takes(self, name: str, text: str) -> bool:
         if self._tokens and self._tokens[0][0] == name and self._tokens[0][1].upper() == text:
@@ -108,21 +109,20 @@ def _wrong(reason: str) -> RefusedError:
     return RefusedError(400, reason)
 
 
-def _holds(value: Any, sign: str, wanted: str) -> bool:
+def _test(sign: str, wanted: str) -> Callable[[Any], bool]:
     """Whether a comparison holds of a value: a number, a text, or several texts of which any may be meant."""
-    if isinstance(value, int):
-        return wanted.isdecimal() and _compared(value, sign, int(wanted))
-    texts = [text.lower() for text in ([value] if isinstance(value, str) else value)]
-    sought = wanted.lower()
-    if sought in {"__active__", "__inactive__"}:
-        return (texts[0] in INACTIVE) is (sought == "__inactive__")
-    if sign.endswith("LIKE"):
-        return any(sought in text for text in texts) is (sign == "LIKE")
-    if sign in {"=", "!="}:
-        return (sought in texts) is (sign == "=")
-    return _compared(texts[0], sign, sought)
+    compared, number, sought = _COMPARISONS.get(sign), int(wanted) if wanted.isdecimal() else None, wanted.lower()
 
+    def holds(value: Any) -> bool:
+        if isinstance(value, int):
+            return compared is not None and number is not None and bool(compared(value, number))
+        texts = [text.lower() for text in ([value] if isinstance(value, str) else value)]
+        if sought in {"__active__", "__inactive__"}:
+            return (texts[0] in INACTIVE) is (sought == "__inactive__")
+        if sign.endswith("LIKE"):
+            return any(sought in text for text in texts) is (sign == "LIKE")
+        if sign in {"=", "!="}:
+            return (sought in texts) is (sign == "=")
+        return compared is not None and bool(compared(texts[0], sought))
 
-def _compared(value: Any, operator: str, wanted: Any) -> bool:
-    comparison = _COMPARISONS.get(operator)
-    return comparison is not None and bool(comparison(value, wanted))
+    return holds

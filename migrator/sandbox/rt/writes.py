@@ -59,7 +59,7 @@ class Writes:
         try:
             sent = json.loads(await request.read())
         except ValueError:
-            raise RefusedError(400, "JSON parse error: malformed JSON string") from None
+            raise RefusedError(400, "JSON parse error") from None
         if not isinstance(sent, dict):
             raise RefusedError(400, "JSON object must be a HASH")
         if not sent.get("Queue"):

@@ -15,7 +15,7 @@ from typing_extensions import override
 from migrator.sandbox.base64_json import CONTENT, in_lines
 from migrator.sandbox.faults import Faults
 from migrator.sandbox.server import FILE_ROUTE, UPLOAD_ROUTE, Sandbox, show_login
-from migrator.sandbox.trac.methods import Methods, forbidden, params_of, refusal, size_of
+from migrator.sandbox.trac.methods import UNREADABLE, Methods, forbidden, params_of, refusal, size_of
 from migrator.sandbox.trac.query import failed
 from migrator.sandbox.trac.records import Records, TracQuirks, world_of
 from migrator.sandbox.world import World, WorldAttachment
@@ -80,7 +80,7 @@ class TracSandbox(Sandbox):
             raise web.HTTPUnsupportedMediaType
         call = _CALL.get()
         if "broken" in call:
-            return web.json_response(refusal(failed(call["broken"], -32700), None))
+            return web.json_response(refusal(failed(call["broken"], UNREADABLE), None))
         if call.get("method") == "ticket.putAttachment":
             return await self._take(request, call)
         answer = self.methods.answer(call)
@@ -106,10 +106,17 @@ class TracSandbox(Sandbox):
         return await self.after_upload(request, fault, web.json_response(self.methods.answer(call)))
 
 
+def _known_class(value: dict[str, Any]) -> dict[str, Any]:
+    kind = value.get("__jsonclass__", ["binary"])[0]
+    if kind not in {"binary", "datetime"}:
+        raise ValueError(f"Unknown __jsonclass__: {kind}")
+    return value
+
+
 async def _call_in(request: web.Request) -> dict[str, Any]:
     """The call in a request; one that says what is `broken` if it is none."""
     try:
-        call = json.loads(await request.read())
+        call = json.loads(await request.read(), object_hook=_known_class)
     except ValueError as error:
         return {"broken": str(error)}
     return call if isinstance(call, dict) else {"broken": "JSON object is not a dict"}

@@ -19,7 +19,7 @@ from migrator.sandbox.world import WorldAttachment, WorldEntity
 
 API_VERSION = [1, 1, 9]
 UNREADABLE = -32700
-"""The code of an error that is found before the method is called."""
+"""The code of the error for a body that is no call."""
 OPEN_ONLY = "status!=closed"
 """The query that is made if none is given."""
 
@@ -49,7 +49,7 @@ class Methods:
         try:
             return {"result": self._result(call), "error": None, "id": call.get("id")}
         except RefusedError as error:
-            return refusal(error, None if error.status == UNREADABLE else call.get("id"))
+            return refusal(error, call.get("id"))
 
     def _result(self, call: Mapping[str, Any]) -> Any:
         name, params = call.get("method"), params_of(call)
@@ -83,7 +83,7 @@ class Methods:
         query = parsed(qstr)
         forbidden_ones = self._sandbox.faults.forbidden_entities
         tickets = [ticket for ticket in self._state.entities() if ticket.id not in forbidden_ones]
-        found = [ticket.id for ticket in tickets if query.admits(ticket.id, self._records.fields(ticket))]
+        found = [one.id for one in tickets if query.in_range(one.id) and query.admits(self._records.fields(one))]
         if query.descending and query.order == "id":
             found.reverse()
         return list(query.cut(found, self._quirks.items_per_page, obeys_max=self._quirks.obeys_max))
@@ -142,12 +142,15 @@ class Methods:
     def putAttachment(  # noqa: N802
         self, ticket: int, filename: str, description: str, data: Any, replace: bool = True
     ) -> str:
-        """Add a file, and give the name under which it is kept."""
-        number, content = self._ticket(ticket).id, _content(data)
+        """Add a file, and give the name under which it is kept.
+
+        The older file of the name goes first, and stays away even if the new one can't be read.
+        """
+        number = self._ticket(ticket).id
         names = {file.name: file for file in self._state.attachments_of(number)}
         if replace and filename in names:
             self._state.delete(names.pop(filename).id)
-        name = free_name(filename, names)
+        content, name = _content(data), free_name(filename, names)
         self._state.keep(received(name, "", content), number, description)
         return name
 
@@ -190,13 +193,10 @@ def _number(value: object) -> int:
 
 def _content(data: Any) -> bytes:
     """The bytes of a parameter. What is no base64 in it is passed over in silence."""
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or "__jsonclass__" not in data:
         raise failed(f"{type(data).__name__!r} object has no attribute 'data'")
-    kind, text = data.get("__jsonclass__") or ("", "")
-    if kind != "binary":
-        raise failed(f"Unknown __jsonclass__: {kind}", UNREADABLE)
     try:
-        return base64.b64decode(text)
+        return base64.b64decode(data["__jsonclass__"][1])
     except binascii.Error:
         return b""
 

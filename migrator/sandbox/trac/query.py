@@ -39,10 +39,12 @@ class Query:
     most: int | None = None
     page: int = 1
 
-    def admits(self, number: int, fields: Mapping[str, str]) -> bool:
-        """Whether a ticket meets all conditions. A field that doesn't exist is no condition."""
-        if self.ranges and not any(first <= number <= last for first, last in self.ranges):
-            return False
+    def in_range(self, number: int) -> bool:
+        """Whether the number of a ticket is among those that the query names, if it names any."""
+        return not self.ranges or any(first <= number <= last for first, last in self.ranges)
+
+    def admits(self, fields: Mapping[str, str]) -> bool:
+        """Whether the fields of a ticket meet all conditions. A field that doesn't exist is no condition."""
         return all(
             any(_TESTS[operator.lstrip("!")](fields[name], value) for value in values) is not operator.startswith("!")
             for (name, operator), values in self.conditions.items()

@@ -30,7 +30,8 @@ CAPABILITIES = Capabilities(
 class Options:
     """[source.options] and [target.options].
 
-    query           a search in RT's own words (TicketSQL), such as "Queue = 'Support'": only these tickets are read
+    query           source: a search in RT's own words (TicketSQL), such as "Queue = 'Support'": only these tickets are
+                    read
     max_bytes       target: the largest file that this RT keeps whole; 0 if it keeps all
     create_queue    target: name or number of the queue in which tickets are created, see [mapping] create_missing
     """
