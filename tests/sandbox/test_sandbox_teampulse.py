@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from migrator.jobs.commands.sandbox import TRACKERS
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
@@ -84,6 +85,7 @@ def based(sandbox: TeamPulseSandbox, address: str) -> URL:
 async def test_every_tracker_is_registered_under_its_own_name() -> None:
     assert set(SANDBOXES) == set(TRACKERS)
     assert all(kind.tracker == name for name, kind in SANDBOXES.items())
+    assert [*TRACKERS] == sorted(SANDBOXES), "as the command names them"
 
 
 async def test_without_a_token_a_challenge_tells_where_to_log_in(client: Client, sandbox: TeamPulseSandbox) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from migrator import errors
 from migrator.layers.retry import RetryingTarget
-from migrator.model import Attachment, Draft, Entity, EntityRef
+from migrator.model import Attachment, Draft, Entity, EntityDraft, EntityRef
 from migrator.sandbox.kiwi import KiwiSandbox
 from migrator.sandbox.world import World, WorldEntity
 from migrator.testing import (
@@ -109,6 +109,32 @@ class TestKiwiSource(SourceContract):
             refused=lambda: KiwiSource(client(either, "wrong"), options),
             unreachable=lambda: KiwiSource(client(either, url=nowhere()), options),
         )
+
+
+class TestKiwiWithAWorld(SourceContract):
+    """The world that `migrator sandbox` serves."""
+
+    @pytest.fixture
+    async def bound(self):
+        world = World.generate(entities=12, seed=3, median_bytes=500, large_bytes=0)
+        async with KiwiSandbox(world) as made, Kiwi(made.url, made.user, made.password) as kiwi:
+            refs = {entity.id: EntityRef(made.kind_of(entity.id), str(entity.id)) for entity in world.entities}
+            files = [
+                Expected(refs[file.entity_id], file.name, file.size, made.state.sha256_of(file), "")
+                for file in made.world.attachments
+            ]
+            options = Options(product="Sandbox", page_size=7)
+            first = refs[world.entities[0].id]
+            yield BoundSource(
+                closed_later(KiwiSource(client(kiwi), options)),
+                lambda: KiwiSource(client(kiwi), options),
+                set(refs.values()),
+                files,
+                gone=Attachment("99999", first, "gone.txt"),
+                missing=Entity(EntityRef(CASE, "99999999")),
+                refused=lambda: KiwiSource(client(kiwi, "wrong"), options),
+                unreachable=lambda: KiwiSource(client(kiwi, url=nowhere()), options),
+            )
 
 
 class TestKiwiTarget(TargetContract):
@@ -328,6 +354,13 @@ async def test_only_the_product_of_the_options_is_read(sandbox, kiwi):
     name = (await kiwi.product())["name"]
     done = await crawl(closed_later(KiwiSource(client(kiwi), Options(product=name))))
     assert done.entities == set(wanted)
+
+
+async def test_a_product_is_found_by_its_name_without_the_escapes(sandbox, kiwi):
+    sandbox.records.products.append("R & D <new>")
+    target = closed_later(KiwiTarget(client(kiwi), Options(create_product="R & D <new>")))
+    made = await target.create_entity(EntityDraft("Bug", "a stub", "text", "migrator-" + "0" * 24))
+    assert sandbox.records.shown(sandbox.state.existing_entity(int(made.id)))["category"] == 2
 
 
 async def test_fewer_test_cases_than_kiwi_counts_are_no_listing(sandbox, kiwi):

@@ -132,6 +132,36 @@ class TestRoundupSource(SourceContract):
         )
 
 
+class TestRoundupWithAWorld(SourceContract):
+    """The world that `migrator sandbox` serves, in another folder and at another pace."""
+
+    @pytest.fixture(params=[{"base_path": "/demo"}, {"base_path": "", "rate": (100_000, 60)}], ids=str)
+    async def bound(self, request):
+        world = World.generate(entities=12, seed=3, median_bytes=500, large_bytes=0)
+        async with RoundupSandbox(world, **request.param) as sandbox:
+            first = world.entities[0].id
+            files = [
+                Expected(
+                    issue(file.entity_id) if file.entity_id else NOBODY,
+                    file.name,
+                    file.size,
+                    sandbox.state.sha256_of(file),
+                    "",
+                )
+                for file in sandbox.world.attachments
+            ]
+            yield BoundSource(
+                source(sandbox.url),
+                lambda: source(sandbox.url),
+                {issue(entity.id) for entity in world.entities},
+                files,
+                gone=gone(first),
+                missing=Entity(issue(4040)),
+                refused=lambda: source(sandbox.url, USER, "wrong"),
+                unreachable=lambda: source(nowhere()),
+            )
+
+
 class TestRoundupTarget(TargetContract):
     @pytest.fixture
     async def bound(self, sandbox):
