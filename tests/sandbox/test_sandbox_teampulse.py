@@ -8,7 +8,6 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from migrator.jobs.commands.sandbox import TRACKERS
 from migrator.sandbox import SANDBOXES
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
