@@ -48,8 +48,6 @@ def next_step(summary: Summary, given: str | None) -> str:
         return ""
     place = shlex.quote(given)
     if summary.status is RunStatus.INTERRUPTED:
-        if isinstance(summary, MigrateSummary) and summary.map:
-            return f"look through {summary.map.mapping}, then run: migrator load {place} --dry-run"
         return ""  # the summary itself says to run it again
     if getattr(summary, "dry_run", None):
         return _after_rehearsal(summary)
@@ -81,6 +79,9 @@ def _after_trouble(summary: Summary, place: str) -> str:
         return ""
     if isinstance(summary, LoadSummary) and summary.not_in_archive:
         return f"migrator backup {place}, then the same command again; or migrator accept {place} --list"
+    if isinstance(summary, MigrateSummary) and summary.declined and summary.map:
+        proposal = shlex.quote(summary.map.mapping or "")
+        return f"correct {proposal}, save it as the mapping, then run: migrator migrate {place}"
     if isinstance(summary, RUN_AGAIN):
         return "run the same command again; it tries again what failed"
     if isinstance(summary, CheckSummary):

@@ -178,11 +178,13 @@ def _print_rollback(out: Console, summary: RollbackSummary) -> None:
 
 def _print_migrate(out: Console, summary: MigrateSummary) -> None:
     _print_backup(out, summary.backup)
-    if summary.map:
+    if summary.map and not summary.asked:
         print_map(out, summary.map)
     if isinstance(summary.load, LoadSummary):
         _print_load(out, summary.load)
     print_headline(out, summary)
+    if summary.declined and summary.map:
+        out.print(shown(f"nothing was loaded; the mapping that you did not accept is in {summary.map.mapping}"))
 
 
 def _print_verify(out: Console, summary: VerifySummary) -> None:

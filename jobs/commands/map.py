@@ -42,8 +42,13 @@ def command(output: Output, /, *, config: Path, dry_run: bool) -> MapSummary:
     return run_job(lambda stop: cancel_on_stop(run_map(configuration, output, dry_run=dry_run), stop))
 
 
-async def run_map(configuration: Configuration, output: Output, *, dry_run: bool = False) -> MapSummary:
-    """Log in to the target, hold the archive, propose rows, and write both files unless it is a rehearsal."""
+async def run_map(
+    configuration: Configuration, output: Output, *, dry_run: bool = False, into: Path | None = None
+) -> MapSummary:
+    """Log in to the target, hold the archive, propose rows, and write both files unless it is a rehearsal.
+
+    The rows are written `into` another file than the mapping, if that is given.
+    """
     from migrator.jobs.place import place_of
     from migrator.jobs.runtime import failure_recorded, held_archive
     from migrator.jobs.wiring import wire_target_listing
@@ -55,7 +60,8 @@ async def run_map(configuration: Configuration, output: Output, *, dry_run: bool
         output.warn(warning)
     rules = [parse_rule(name) for name in configuration.settings.mapping.match]
     known = read_mapping(path, may_be_missing=True)
-    settings = MapSettings(rules, known, lambda rows: add_rows(path, rows), dry_run=dry_run)
+    written = into or path
+    settings = MapSettings(rules, known, lambda rows: add_rows(written, rows), dry_run=dry_run)
     try:
         with held_archive(place_of(configuration), "map") as (_, catalog):
             with failure_recorded("map", catalog):
@@ -67,4 +73,4 @@ async def run_map(configuration: Configuration, output: Output, *, dry_run: bool
     if dry_run:
         return summary
     await asyncio.to_thread(replace_file, configuration.unmatched_file, open_rows(summary))
-    return replace(summary, mapping=str(path), open=str(configuration.unmatched_file))
+    return replace(summary, mapping=str(written), open=str(configuration.unmatched_file))

@@ -48,6 +48,11 @@ class Configuration:
         return self.mapping_file.with_name(f"{self.mapping_file.stem}.open.csv")
 
     @property
+    def proposed_file(self) -> Path:
+        """Where `migrate` writes the mapping that it proposes until a person accepts it: `mapping.proposed.csv`."""
+        return self.mapping_file.with_name(f"{self.mapping_file.stem}.proposed.csv")
+
+    @property
     def mapping_file(self) -> Path:
         """The path of the mapping."""
         return resolved_path(self.folder, self.settings.mapping.file)

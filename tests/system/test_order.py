@@ -107,15 +107,36 @@ async def test_migrate_with_map_proposes_the_mapping_and_loads(fresh, target):
 
 
 async def test_migrate_asks_on_a_terminal_before_it_uses_a_mapping(fresh, target):
-    code, shown = await on_terminal("migrate", fresh, answers="n\n", env={"TERM": "dumb"})
-    assert (code, arrived(target)) == (130, 0), shown
-    assert "new rows (" in shown
-    assert f"Load into {target.url} by this mapping? [y/N]" in shown
-    assert f"migrator load {fresh} --dry-run" in shown
-    assert read_mapping(fresh.parent / "mapping.csv"), "it is kept"
-    (fresh.parent / "mapping.csv").unlink()
+    mapping, proposed = fresh.parent / "mapping.csv", fresh.parent / "mapping.proposed.csv"
+    question = f"Load into {target.url} by this mapping? [y/N]"
+    for _ in range(2):  # as long as nobody has accepted it
+        code, shown = await on_terminal("migrate", fresh, answers="n\n", env={"TERM": "dumb"})
+        assert (code, arrived(target), mapping.exists()) == (3, 0, False), shown
+        before, after = shown.split(question)
+        assert "found by: title" in before
+        assert "found by: title" not in after, "the table is shown once, and before the question"
+        assert "nothing was loaded; the mapping that you did not accept is in" in after
+        assert f"save it as the mapping, then run: migrator migrate {fresh}" in after
+        assert read_mapping(proposed), "it is kept"
     code, shown = await on_terminal("migrate", fresh, answers="y\n", env={"TERM": "dumb"})
-    assert (code, arrived(target)) == (0, OWNED), shown
+    assert (code, arrived(target), proposed.exists()) == (0, OWNED, False), shown
+    assert read_mapping(mapping)
+    code, shown = await on_terminal("migrate", fresh, answers="", env={"TERM": "dumb"})
+    assert (code, question in shown) == (0, False), shown
+
+
+async def test_a_proposal_that_was_edited_and_saved_is_used_without_asking(fresh, target):
+    await on_terminal("migrate", fresh, answers="n\n", env={"TERM": "dumb"})
+    lines = (fresh.parent / "mapping.proposed.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    proposed = fresh.parent / "mapping.proposed.csv"
+    proposed.write_text("".join(lines[:-1]), encoding="utf-8")
+    code, shown = await on_terminal("migrate", fresh, answers="y\n", env={"TERM": "dumb"})
+    assert (code, arrived(target)) == (2, 0), shown
+    assert "save it as the mapping to load by it, or delete it" in shown
+    proposed.rename(fresh.parent / "mapping.csv")
+    finished = await run("--json", "migrate", fresh)
+    assert finished.document["load"]["uploads"]["uploaded"] == arrived(target) > 0
+    assert "map" not in finished.document
 
 
 # A configuration for an archive, and the other way round

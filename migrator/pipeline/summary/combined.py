@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from migrator.pipeline.summary.backup import BackupSummary
-from migrator.pipeline.summary.base import OPTIONAL, Summary
+from migrator.pipeline.summary.base import HIDDEN, OPTIONAL, Summary
 from migrator.pipeline.summary.load import LoadSummary
 from migrator.pipeline.summary.map import MapSummary
 
@@ -14,7 +14,8 @@ from migrator.pipeline.summary.map import MapSummary
 class MigrateSummary(Summary):
     """The summaries of backup and load, and of map if it proposed the mapping.
 
-    `load` is an empty object if the backup was stopped, or a person did not want the mapping to be used.
+    `load` is an empty object if the backup was stopped, or a person did not want the mapping to be used (`declined`).
+    `asked`: the proposed mapping was shown before that question.
     """
 
     command = "migrate"
@@ -22,6 +23,8 @@ class MigrateSummary(Summary):
     backup: BackupSummary
     map: MapSummary | None = field(default=None, metadata=OPTIONAL)
     load: LoadSummary | dict[str, object]
+    asked: bool = field(default=False, metadata=HIDDEN)
+    declined: bool = field(default=False, metadata=HIDDEN)
 
 
 @dataclass(frozen=True, slots=True)
