@@ -121,6 +121,8 @@ async def test_all_files_are_on_tickets_beside_messages_without_names(client: Cl
     crowded = {file.id for entity in sandbox.world.entities for file in sandbox.world.attachments_of(entity.id)}
     assert set(listed) <= crowded
     assert len(crowded - set(listed)) >= 50
+    names = [file.name for file in sandbox.world.attachments]
+    assert [kept_name(name) for name in names] == names, "a real one could hold them"
     number = ticket_of(sandbox)
     whole = (await call(client, sandbox, f"ticket/{number}/attachments", params={"fields": FIELDS}))["items"]
     assert [item["ContentType"] for item in whole if not item["Filename"]][:2] == ["multipart/mixed", "text/html"]
