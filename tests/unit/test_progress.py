@@ -236,7 +236,8 @@ async def test_a_load_knows_its_total_before_the_first_file(tmp_path):
     assert (first.wanted_at_first_done, first.wanted_when_known, first.files) == (planned, planned, planned)
     assert first.settled_bytes == first.wanted_bytes > 0
     await run_load(target, tmp_path, mapping, progress=again)
-    assert (again.wanted, again.total_known) == (0, True)
+    assert (again.wanted, again.files, again.total_known) == (planned, planned, True), "each is looked for"
+    assert again.wanted_bytes == again.bytes == 0
 
 
 async def test_what_is_there_already_counts_as_settled_and_not_as_sent(tmp_path):

@@ -199,7 +199,8 @@ class _Load(Job[LoadSummary]):
         if self._settings.restores:
             return []
         settled = await self._executor.call(self._catalog.uploads.settled_entities, self._settings.identity)
-        self._progress.known(sum(settled.values()), 0)
+        if not self._settings.selection.partial:  # otherwise they are known once they are selected
+            self._progress.known(sum(settled.values()), 0)
         return list(settled)
 
     async def _check_content(self) -> bool:

@@ -56,7 +56,10 @@ class PresenceCheck:
 
         async def look_at(to: EntityRef) -> None:
             uploads = await self._executor.call(self._uploads.settled_before, self._settings.identity, to, self._run)
-            await self._look(to, [upload for upload in uploads if selects(upload)])
+            uploads = [upload for upload in uploads if selects(upload)]
+            if self._settings.selection.partial:
+                self._progress.known(len(uploads), 0)
+            await self._look(to, uploads)
 
         await run_workers(entities, look_at, count, self._stop)
 
