@@ -89,9 +89,11 @@ def command(
 def _require_consent(plan: PruneSummary) -> None:
     """Ask before anything is forgotten or deleted; the plan is that of a dry run."""
     snapshots, blobs = len(plan.snapshots["removed"]), plan.blobs["removed"]
-    if snapshots or blobs:
-        what = f"{counted(snapshots, 'snapshot')} and delete {counted(blobs, 'blob')} ({human_size(plan.bytes)})"
-        require_yes(f"Forget {what} for good?", yes=False)
+    parts = [f"forget {counted(snapshots, 'snapshot')}"] if snapshots else []
+    parts += [f"delete {counted(blobs, 'blob')} ({human_size(plan.bytes)})"] if blobs else []
+    if parts:
+        question = " and ".join(parts)
+        require_yes(f"{question[0].upper()}{question[1:]} for good?", yes=False)
 
 
 def configured_retention(configuration: Configuration) -> Retention:

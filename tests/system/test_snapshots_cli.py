@@ -142,6 +142,9 @@ async def test_a_prune_asks_on_a_terminal_with_what_would_go(tmp_path, source):
     assert len([*(tmp_path / "archive" / "blobs").glob("*/*")]) == blobs - 1
     code, shown = await on_terminal("prune", config, "--keep-last", "1")
     assert (code, "[y/N]" in shown) == (0, False), "nothing goes, so nothing is asked"
+    assert (await run("backup", config)).code == 0
+    code, shown = await on_terminal("prune", config, "--keep-last", "1", answers="n\n")
+    assert (code, "Forget 1 snapshot for good? [y/N]" in shown) == (130, True)
 
 
 async def test_a_prune_with_yes_asks_nothing(tmp_path, source):

@@ -7,8 +7,16 @@ from contextlib import closing
 import pytest
 
 from migrator.jobs.given import pasteable
+from migrator.jobs.nightly.message import News, message
+from migrator.model import RunStatus
+from migrator.pipeline.summary import NightResult, StepError
+from migrator.sandbox.squash.app import SquashSandbox
+from migrator.sandbox.world.model import World
 from migrator.store import Catalog
+from tests.support.parts import overwrite
+from tests.support.program import configure, run
 
+WORLD = World.generate(entities=4, seed=3, attachments=4, median_bytes=200)
 BACKUP, REBUILD = "run `migrator backup CONFIG --accept-gone`; if not", "`migrator rebuild ARCHIVE` rebuilds it"
 
 
@@ -50,3 +58,16 @@ def test_an_address_stays_as_it_is_and_stands_for_no_configuration(folder):
 def test_what_is_no_hint_is_left_alone(folder, text):
     assert pasteable(text, write(folder / "one.toml")) == text
     assert pasteable(BACKUP, None) == BACKUP
+
+
+async def test_what_commands_say_has_the_file_that_they_were_given(tmp_path):
+    async with SquashSandbox(WORLD) as source:
+        config = configure(tmp_path, source)
+        assert (await run("backup", config)).code == 0
+    blob = next((tmp_path / "archive" / "blobs").glob("*/*"))
+    overwrite(blob, b"damaged")
+    for given in (config, tmp_path / "archive"):
+        assert f"next: `migrator backup {given}` fetches these" in (await run("verify", given)).out
+    night = NightResult(config=str(config), status=RunStatus.FAILED, error=StepError(5, f"backup: {REBUILD}"))
+    body = message(night, 5, config, News((), (), 0, None, reminder=False)).body
+    assert f"`migrator rebuild {config}` rebuilds it" in body

@@ -34,9 +34,8 @@ class Settings(CatalogPart):
         if held in {None, identity}:
             return
         (tracker, _, address), wanted = str(held).partition(" "), identity.partition(" ")[0]
-        moved = ", or, if that is the same tracker under a new address, `migrator backup CONFIG --moved-from {}`"
-        hint = moved.format(address) if tracker == wanted else ""
-        raise ConfigError(f"this archive holds {held}; use another `archive` folder for {identity}{hint}")
+        moved = f" or, if it has moved: `migrator backup CONFIG --moved-from {address}`" if tracker == wanted else ""
+        raise ConfigError(f"this archive holds {held}, not {identity}; use another `archive`{moved}")
 
     def require_source(self, identity: str) -> None:
         """`ConfigError` unless this is the archive of that source."""
