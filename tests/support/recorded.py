@@ -91,10 +91,12 @@ async def _serving(answer: Callable[[web.BaseRequest], Any]) -> AsyncIterator[st
 
 
 @asynccontextmanager
-async def recording(url: str, secrets: Iterable[str]) -> AsyncIterator[tuple[str, list[Exchange]]]:
+async def recording(
+    url: str, secrets: Iterable[str], spoil: Callable[[Exchange], Exchange] = lambda exchange: exchange
+) -> AsyncIterator[tuple[str, list[Exchange]]]:
     """The address of a server that passes everything on to another one, and what it has passed on.
 
-    What of an answer is a secret is replaced by a word.
+    What of an answer is a secret is replaced by a word. `spoil` may change any answer.
     """
     parts = urlsplit(url)
     origin, exchanges = f"{parts.scheme}://{parts.netloc}", list[Exchange]()
@@ -110,7 +112,7 @@ async def recording(url: str, secrets: Iterable[str]) -> AsyncIterator[tuple[str
             for secret in filter(None, secrets):
                 content = content.replace(secret.encode(), b"secret")
             cookies = answer.headers.getall("Set-Cookie", [])
-            exchange = _exchange(kept, answer, content, cookies)
+            exchange = spoil(_exchange(kept, answer, content, cookies))
         exchanges.append(exchange)
         return _response(exchange, here[0], cookies)
 
