@@ -191,6 +191,10 @@ async def be_refused(client: Client, made: Made) -> None:
     await client.ask("GET", path, bare=True, headers=basic(f"nobody-{client.word}", "x"))
     for headers in ({}, {"X-Requested-With": "rest"}, {"X-Requested-With": "rest", "Origin": "https://evil.example"}):
         await client.ask("POST", "rest/data/issue", bare=True, headers=headers, json={"title": "x"})
+    origin = {"X-Requested-With": "rest", "Origin": "/".join(client.url.split("/")[:3])}
+    for more in ({}, {"Referer": "https://evil.example/"}, {"Referer": client.url}):
+        await client.ask("POST", "rest/data/issue", bare=True, headers={**origin, **more}, json={"foo": 1})
+    await client.ask("GET", path, bare=True, headers={"Origin": "https://evil.example"})
 
 
 async def test_requests_of_all_sorts_are_answered_as_a_real_one_answered_them() -> None:

@@ -30,8 +30,7 @@ class Access:
         Returns the headers in which an answer tells of the rate.
         """
         self._require_login(request)
-        if request.method not in {"GET", "HEAD"}:
-            self._require_origin(request)
+        self._require_origin(request)
         if self._quirks.rate is None:
             return {}
         refused, headers = self._calls.take("", *self._quirks.rate)
@@ -57,12 +56,17 @@ class Access:
             raise RefusedError(401, text="Invalid Login - Invalid login")
 
     def _require_origin(self, request: web.Request) -> None:
-        place = self.place(request)
+        """Refuse a request from another page; a write has to say from which page it comes."""
+        place, headers = self.place(request), request.headers
         origin = "/".join(place.split("/")[:3])
-        if "Origin" not in request.headers or "X-Requested-With" not in request.headers:
-            raise RefusedError(400, "Required Header Missing")
-        if request.headers["Origin"] != origin or not request.headers.get("Referer", f"{place}/").startswith(place):
+        if headers.get("Origin", origin) != origin:
             raise RefusedError(400, "Client is not allowed to use Rest Interface.")
+        if request.method in {"GET", "HEAD"}:
+            return
+        if "Origin" not in headers or "X-Requested-With" not in headers:
+            raise RefusedError(400, "Required Header Missing")
+        if not headers.get("Referer", place).startswith(place):
+            raise RefusedError(400, f"Invalid Referer: {headers['Referer']}")
 
 
 class _Rate:

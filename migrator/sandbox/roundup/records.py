@@ -111,6 +111,10 @@ class Records:
             found = sorted(self._items[kind])
         return [number for number in found if (kind, number) not in self.retired]
 
+    def with_files(self, kind: str) -> list[int]:
+        """The items of a class other than issues that link files, found without looking at all their properties."""
+        return [number for number, values in self._items[kind].items() if values.get("files")]
+
     def exists(self, kind: str, number: int) -> bool:
         """Whether there is such an item, retired or not."""
         if kind == "issue":
@@ -158,7 +162,7 @@ class Records:
             authors = [self._items["msg"][message].get("author") for message in values.get("messages", ())]
             self._changed[issue.id] = {"nosy": sorted({author for author in authors if author}), **values}
             return issue.id
-        number = max(self._items[kind], default=0) + 1
+        number = len(self._items[kind]) + 1
         if kind == "msg":
             values = {"summary": (values.get("content") or "").partition("\n")[0], **values}
         self._items[kind][number] = values
@@ -203,9 +207,9 @@ class Records:
     def _link(self, kind: str, number: int, verbose: int, place: str) -> dict[str, Any]:
         link: dict[str, Any] = {"id": str(number), "link": f"{place}/rest/data/{kind}/{number}"}
         if verbose > 1:
+            file = self._state.attachment(number) if kind == "file" else None
             label = label_of(kind)
-            value = self.values(kind, number)[label]
-            link[label] = value
+            link[label] = file.name if file else self.values(kind, number)[label]
         return link
 
 
