@@ -8,15 +8,40 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
+    from migrator.jobs.fetching.cluster import Cluster, ClusterLostError
+    from migrator.jobs.fetching.on_cluster import build
     from migrator.jobs.wiring import WiredSource
     from migrator.pipeline.downloads import Downloader
     from migrator.pipeline.fetch_place import FetchPlace
 
-__all__ = ["fetch_place"]
+__all__ = ["Cluster", "ClusterLostError", "build", "cluster_at", "fetch_place"]
+
+_HOMES = {"Cluster": "cluster", "ClusterLostError": "cluster", "build": "on_cluster"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(name)
+    return getattr(import_module(f"migrator.jobs.fetching.{_HOMES[name]}"), name)
+
+
+@asynccontextmanager
+async def cluster_at(where: str, stop: asyncio.Event) -> AsyncIterator[Cluster]:
+    """The Dask cluster there. `ConfigError` if it can't be used; `CancelledError` if a stop comes first."""
+    from migrator.jobs.fetching.cluster import Cluster
+    from migrator.jobs.runtime import cancel_on_stop
+
+    cluster = Cluster(where)
+    try:
+        await cancel_on_stop(cluster.open(), stop)
+        yield cluster
+    finally:
+        await cluster.close()
 
 
 @asynccontextmanager
@@ -32,16 +57,11 @@ async def fetch_place(
 
     where = configuration.dask
     if where is not None and source.tracker.capabilities.fetches_alone:
-        from migrator.jobs.fetching.cluster import Cluster, DaskCrew
-        from migrator.jobs.runtime import cancel_on_stop
+        from migrator.jobs.fetching.crew import DaskCrew
 
-        cluster = Cluster(where)
-        try:
-            await cancel_on_stop(cluster.open(), stop)
+        async with cluster_at(where, stop) as cluster:
             crew = DaskCrew(cluster, f"fetch files of {source.identity}", source.recipe.downloads)
             yield lambda local: WorkerPool(source, local, crew)
-        finally:
-            await cluster.close()
         return
     count = workers_for(source)
     yield (

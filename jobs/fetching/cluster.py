@@ -1,8 +1,6 @@
-"""Fetch workers on a Dask cluster: one in each Dask worker that has the same code as this run.
+"""The connection to a Dask cluster: calls of its workers, and tasks, in those that have the same code as this run.
 
-Everything goes through the scheduler, so the run needs to reach no other machine. A run works while the cluster comes
-and goes: whoever joins gets files, and what a worker had that is gone is fetched again; without any worker, or without
-a scheduler, the run fetches by itself.
+Everything goes through the scheduler, so the run needs to reach no other machine.
 
 Beware: sessions and keys travel through the cluster, so it must be a private one, or speak TLS (`tls://`).
 """
@@ -12,41 +10,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import pickle
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
-
-from typing_extensions import override
 
 from migrator.errors import ConfigError
 from migrator.jobs.fetching import on_cluster
-from migrator.jobs.fetching.link import Crew, Employ, Link
-from migrator.jobs.fetching.messages import Message
 
 T = TypeVar("T")
 CONNECT_SECONDS = 10.0
-LOOK_SECONDS = 1.0
-"""How often to look for Dask workers that have joined."""
-COLLECT_SECONDS = 5.0
-"""How long a worker may keep a call waiting for its next message."""
-BEGIN_SECONDS = 0.1
-"""How long to wait before trying again whether a task has begun: its Dask worker may be busy with others."""
-END_SECONDS = 2.0
-MAX_ENDS = 3
-"""A Dask worker in which a fetch worker has ended so often by itself gets no other one."""
-
-_ENDED = {"error", "cancelled", "lost", "finished"}
-"""What Dask says of a task that will not begin any more."""
 
 _log = logging.getLogger("migrator.workers")
 
 
-class _LostError(OSError):
+class NoSchedulerError(OSError):
     """There is no connection to the scheduler at the moment."""
+
+
+class ClusterLostError(Exception):
+    """A task was lost: with the scheduler, or with too many workers one after the other."""
 
 
 class Cluster:
@@ -58,6 +41,7 @@ class Cluster:
         self._local: Any = None
         self._known: dict[str, str] = {}
         self._is_lost = False
+        self._tasks: dict[str, Any] = {}
 
     async def open(self) -> None:
         """Connect; "local" starts a cluster on this machine. `ConfigError` if that fails, or if no worker fits."""
@@ -130,7 +114,7 @@ class Cluster:
     async def call(self, worker: str, function: Callable[..., Awaitable[T]], *arguments: object) -> T:
         """Call a function in a Dask worker. It isn't a task."""
         if self._client is None:
-            raise _LostError
+            raise NoSchedulerError
         async with asyncio.timeout(on_cluster.LEASE_SECONDS):
             results: dict[str, T] = await self._client.run(function, *arguments, workers=[worker])
         return results[worker]
@@ -138,10 +122,43 @@ class Cluster:
     def begin(self, worker: str, title: str, name: str) -> Any:
         """Begin the task of a fetch worker; returns its future. `title` is what the dashboard shows."""
         if self._client is None:
-            raise _LostError
+            raise NoSchedulerError
         return self._client.submit(
             on_cluster.fetch_files, name, key=(title, name), workers=[worker], pure=False, allow_other_workers=False
         )
+
+    async def perform(self, function: Callable[..., Awaitable[T]], name: str, *arguments: object, title: str) -> T:
+        """Do this in some worker that has our program, as a task: again in another one, if it dies.
+
+        The function is called with the name of the task and the arguments. `ClusterLostError` if it can't be done.
+        """
+        try:
+            fit = await self.workers()
+            some = {"workers": fit} if fit and len(fit) < len(self._known) else {}
+            self._tasks[name] = self._client.submit(
+                function, name, *arguments, key=(title, name), pure=False, allow_other_workers=False, **some
+            )
+            result: T = await self._tasks[name]
+        except BaseException as error:  # many kinds, a `CancelledError` among them
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise ClusterLostError(f"{type(error).__name__}: {error}".partition("\n")[0]) from error
+        finally:
+            if name in self._tasks:
+                self._tasks.pop(name).release()
+        return result
+
+    async def tell_all(self, function: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        """Call a function in all workers, as far as that is possible."""
+        with suppress(Exception):
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._client.run(function, *arguments, on_error="ignore")
+
+    async def forget(self, names: Iterable[str]) -> None:
+        """Give up the tasks of these names."""
+        with suppress(Exception):
+            await self._client.cancel([self._tasks[name] for name in names if name in self._tasks], force=True)
 
     async def _build_of(self, worker: str) -> str | None:
         """The program that a worker has; None if it is gone again."""
@@ -194,95 +211,3 @@ async def _closed(client: Any) -> None:
 
 async def _build() -> str:
     return on_cluster.build()
-
-
-class DaskLink(Link):
-    """A fetch worker in a Dask worker."""
-
-    def __init__(self, cluster: Cluster, worker: str, title: str) -> None:
-        self._cluster, self._worker, self._name = cluster, worker, uuid4().hex
-        self._outgoing: list[bytes] = []
-        self._has_outgoing, self._begun = asyncio.Event(), asyncio.Event()
-        self._received: deque[bytes] = deque()
-        self._is_gone = False
-        self._task = cluster.begin(worker, title, self._name)
-        self._sending = asyncio.create_task(self._send_all())
-
-    @override
-    def send(self, message: Message) -> None:
-        self._outgoing.append(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
-        self._has_outgoing.set()
-
-    @override
-    async def receive(self) -> Message | None:
-        await self._begun.wait()
-        while not self._received and not self._is_gone:
-            bodies = await self._call(on_cluster.collect, self._name, COLLECT_SECONDS)
-            self._received.extend(bodies or ())
-            self._is_gone = self._is_gone or bodies is None
-        return pickle.loads(self._received.popleft()) if self._received else None  # noqa: S301 - our own worker
-
-    @override
-    async def close(self) -> None:
-        self._sending.cancel()
-        if not self._is_gone:
-            self._is_gone = True
-            with suppress(Exception):
-                async with asyncio.timeout(END_SECONDS):
-                    await self._cluster.call(self._worker, on_cluster.end, self._name)
-        self._begun.set()
-        self._task.release()
-
-    async def _send_all(self) -> None:
-        while not self._is_gone:
-            await self._has_outgoing.wait()
-            self._has_outgoing.clear()
-            bodies, self._outgoing = self._outgoing, []
-            while not await self._call(on_cluster.deliver, self._name, bodies) and not self._is_gone:
-                self._is_gone = self._begun.is_set() or self._task.status in _ENDED
-                await asyncio.sleep(BEGIN_SECONDS)
-            self._begun.set()
-
-    async def _call(self, function: Callable[..., Awaitable[T]], *arguments: object) -> T | None:
-        """Call the worker; from the first call that fails on, it is gone: what was said may be lost."""
-        try:
-            return await self._cluster.call(self._worker, function, *arguments)
-        except Exception as error:  # noqa: BLE001 - many kinds, and all mean this
-            _log.debug("the Dask worker %s does not answer: %r", self._worker, error)
-            self._is_gone = True
-            return None
-
-
-class DaskCrew(Crew):
-    """A fetch worker in each Dask worker, at most `most`. Keys of the store are not taken from the environment here."""
-
-    def __init__(self, cluster: Cluster, title: str, most: int) -> None:
-        self._cluster, self._title, self._most = cluster, title, most
-        self._ends: Counter[str] = Counter()
-        self._at_work: dict[str, asyncio.Task[None]] = {}
-        self.environment: dict[str, str] = {}
-
-    @override
-    async def work(self, employ: Employ) -> None:
-        try:
-            while True:
-                for worker in await self._cluster.workers_or_none():
-                    is_free = worker not in self._at_work and self._ends[worker] < MAX_ENDS
-                    if is_free and len(self._at_work) < self._most:
-                        self._at_work[worker] = asyncio.create_task(self._employ(worker, employ))
-                await asyncio.sleep(LOOK_SECONDS)
-        finally:
-            tasks = list(self._at_work.values())
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
-
-    async def _employ(self, worker: str, employ: Employ) -> None:
-        try:
-            with suppress(_LostError):
-                if await employ(DaskLink(self._cluster, worker, self._title)):
-                    self._ends[worker] += 1
-                    _log.warning("the Dask worker %s is gone; what it had is fetched again", worker)
-        finally:
-            del self._at_work[worker]

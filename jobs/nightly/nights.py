@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,15 +22,36 @@ from migrator.jobs.nightly.sending import Notifier
 from migrator.jobs.nightly.severity import status_of, worst
 from migrator.jobs.output import Output
 from migrator.jobs.place import place_of
-from migrator.pipeline.summary import NightlySummary, StepError
+from migrator.jobs.remote import holder_elsewhere
+from migrator.pipeline.summary import NightlySummary, NightResult, StepError
 from migrator.store import is_archive
+
+LOOK_SECONDS = 2.0
+MAX_WAIT_SECONDS = 200.0
+"""Some more than the lease of a lock: a holder that has died does not renew it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NightEnd:
+    """How a night ended: the exit status that it means, and what there is to report."""
+
+    code: int
+    result: NightResult
 
 
 async def run_nights(paths: list[Path], parallel: int, output: Output, stop: asyncio.Event) -> NightlySummary:
     """All of them, in the given order, at most `parallel` at a time."""
     began = time.monotonic()
-    nights = await _Nights(paths, parallel, output, stop).run()
-    return _summary(nights, time.monotonic() - began)
+    ends = await _Nights(paths, parallel, output, stop).run()
+    return summary_of(ends, time.monotonic() - began)
+
+
+async def run_night(path: Path, output: Output, stop: asyncio.Event, shown: Path | None = None) -> NightEnd:
+    """One of several nights that are done elsewhere. `shown`: on a worker of a cluster, where `path` is a copy of it.
+
+    There the fetching is not spread, too, and a lock is waited for that may be of a worker that died at this night.
+    """
+    return await _Nights([path], 1, output, stop, alone=shown is not None, shown=shown).night_of(path)
 
 
 @dataclass(slots=True)
@@ -38,20 +60,28 @@ class _Nights:
     parallel: int
     output: Output
     stop: asyncio.Event
+    alone: bool | None = None
+    shown: Path | None = None
     metrics: MetricsFiles = field(default_factory=MetricsFiles)
     archives: dict[Path, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
-    async def run(self) -> list[Night]:
+    async def run(self) -> list[NightEnd]:
         seats = asyncio.Semaphore(self.parallel)
 
-        async def take_turn(path: Path) -> Night:
+        async def take_turn(path: Path) -> NightEnd:
             async with seats:
-                return await self._night_of(path)
+                return await self.night_of(path)
 
         return await asyncio.gather(*map(take_turn, self.paths))
 
+    async def night_of(self, path: Path) -> NightEnd:
+        """One of them."""
+        night = await self._night_of(path)
+        return NightEnd(night.code, night.result())
+
     async def _night_of(self, path: Path) -> Night:
-        name, alone = readable(path), len(self.paths) == 1
+        name = readable(self.shown or path)
+        alone = len(self.paths) == 1 if self.alone is None else self.alone
         output = self.output.part("" if alone else name, bars=alone or self.parallel == 1)
         output.given = str(path)
         night = Night(name, output, self.stop)
@@ -64,8 +94,11 @@ class _Nights:
             night.failed(CONFIGURATION, error)
             await _reporter_of_a_bad_file(night, path).conclude(Memory())
             return night
+        if self.shown is not None:
+            configuration = _fetching_there(configuration)
+            await _until_free(configuration, self.stop)
         async with self.archives[configuration.archive]:  # two configurations of one archive would refuse each other
-            await self._configured(night, path, configuration)
+            await self._configured(night, self.shown or path, configuration)
         return night
 
     async def _configured(self, night: Night, path: Path, configuration: Configuration) -> None:
@@ -91,7 +124,7 @@ class _Nights:
         file = configuration.resolve(wanted)
         values = samples_of(night, failures=len(findings_of(night)), success=success, verified_since=since)
         try:
-            self.metrics.write(file, labels_of(self.paths)[path], values)
+            self.metrics.write(file, labels_of([path] if self.shown else self.paths)[path], values)
         except OSError as error:  # the exit status stands in the file, so it can't depend on it
             night.output.warn(f"the metrics could not be written to {readable(file)}: {error.strerror}")
 
@@ -101,10 +134,27 @@ def _reporter_of_a_bad_file(night: Night, path: Path) -> NightReporter:
     return NightReporter(night, path, notify, Notifier(notify, path.absolute().parent, night.output))
 
 
-def _summary(nights: list[Night], seconds: float) -> NightlySummary:
+def _fetching_there(configuration: Configuration) -> Configuration:
+    """The same, without the cluster that fetches: its workers do the nights."""
+    settings = configuration.settings
+    workers = settings.workers.model_copy(update={"dask": None})
+    return replace(configuration, settings=settings.model_copy(update={"workers": workers}))
+
+
+async def _until_free(configuration: Configuration, stop: asyncio.Event) -> None:
+    """Wait until nobody holds the archive, but no longer than somebody who has died may hold it."""
+    with suppress(ConfigError, TimeoutError):  # a key that is missing: the backup says so
+        place = place_of(configuration)
+        async with asyncio.timeout(MAX_WAIT_SECONDS):
+            while not stop.is_set() and (await asyncio.to_thread(holder_elsewhere, place)) is not None:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+
+
+def summary_of(ends: list[NightEnd], seconds: float) -> NightlySummary:
     """The status is that of the worst; so is the error, with the configuration's name if there are several."""
-    code = worst(night.code for night in nights)
-    results = tuple(night.result() for night in nights)
+    code = worst(each.code for each in ends)
+    results = tuple(each.result for each in ends)
     error = next((night.error for night in results if night.error and night.error.code == code), None)
     if error and len(results) > 1:
         of = next(night.config for night in results if night.error == error)

@@ -1,7 +1,14 @@
 """The configuration: TOML becomes typed settings; secrets are looked up when they are needed."""
 
 from migrator.config.base import Secret, Secrets, address
-from migrator.config.secrets import credentials, known_secrets, look_up, look_up_text, warning_of_plain_text
+from migrator.config.secrets import (
+    credentials,
+    known_secrets,
+    look_up,
+    look_up_text,
+    plain_secrets,
+    warning_of_plain_text,
+)
 from migrator.config.sections import (
     Limits,
     MappingSection,
@@ -41,6 +48,7 @@ __all__ = [
     "look_up",
     "look_up_text",
     "options_of",
+    "plain_secrets",
     "read_configuration",
     "read_notify",
     "store_address",

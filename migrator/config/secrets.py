@@ -13,6 +13,7 @@ from pathlib import Path
 
 from migrator.config.base import Secret, Secrets
 from migrator.config.messages import unknown_key
+from migrator.config.sections import Settings
 from migrator.config.settings import Configuration, resolved_path
 from migrator.errors import ConfigError
 
@@ -41,6 +42,26 @@ def warning_of_plain_text(where: str) -> str:
 def known_secrets(configuration: Configuration) -> set[str]:
     """All secrets of a configuration that can be looked up now, to take them out of a text."""
     settings, found = configuration.settings, set()
+    if settings.encryption is not None and settings.encryption.identity is not None:
+        with suppress(ConfigError):
+            text = look_up_text(settings.encryption.identity, "encryption.identity", configuration.folder)
+            found |= {line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")}
+    for where, secret in _given(settings):
+        with suppress(ConfigError):
+            found.add(look_up(secret, where, configuration.folder))
+    return found
+
+
+def plain_secrets(configuration: Configuration) -> list[str]:
+    """The keys of all secrets that the file has in plain text. The name of a store's key is none."""
+    encryption = configuration.settings.encryption
+    given = _given(configuration.settings)
+    found = [where for where, secret in given if isinstance(secret, str) and where != "storage.access_key"]
+    return found + (["encryption.identity"] if encryption and isinstance(encryption.identity, str) else [])
+
+
+def _given(settings: Settings) -> list[tuple[str, Secret]]:
+    """All secrets with their keys, other than the private key, which may have several lines."""
     sections = [("source", settings.source), ("target", settings.target)]
     given = [
         (f"{where}.{group}.{key}", secret)
@@ -55,15 +76,7 @@ def known_secrets(configuration: Configuration) -> set[str]:
         for key in ("access_key", "secret_key", "session_token")
         if (secret := getattr(settings.storage, key)) is not None
     ]
-    if settings.encryption is not None and settings.encryption.identity is not None:
-        with suppress(ConfigError):
-            text = look_up_text(settings.encryption.identity, "encryption.identity", configuration.folder)
-            found |= {line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")}
-    given += [("notify.ping", settings.notify.ping)] if settings.notify.ping else []
-    for where, secret in given:
-        with suppress(ConfigError):
-            found.add(look_up(secret, where, configuration.folder))
-    return found
+    return given + ([("notify.ping", settings.notify.ping)] if settings.notify.ping else [])
 
 
 def look_up(secret: Secret, where: str, folder: Path) -> str:

@@ -9,6 +9,8 @@ what a power cut takes from the disk. The same seed gives the same run, in any p
     story.py      one seed: disturbed runs, then one without faults, and what has to hold after each
     nights.py     one seed of the other kind: nights with prune, restore, accept, rechecks and reads of snapshots
     model.py      what the archive must hold after some nights, said by the contract alone
+    in_bucket.py  one seed of the third kind: backups into a bucket, by two machines
+    stores.py     its store: in memory, with conditional writes, and answers that are lost
     over_http.py  the same over HTTP: real adapters against the sandboxes of the trackers
     mutants.py    defects that the simulation has to find
     __main__.py   many seeds at once
@@ -17,12 +19,13 @@ Thousands of seeds, on all cores (a failing one is printed, and `--seeds N` repl
 
     .venv/bin/python -m tests.simulation --seeds 0-9999
     .venv/bin/python -m tests.simulation --seeds 0-9999 --nights
+    .venv/bin/python -m tests.simulation --seeds 0-9999 --bucket
 
 How to read a failing seed
 --------------------------
 
-1. Replay it alone: `python -m tests.simulation --seeds N`, with `--nights` or `--over-http` if it failed there. It must
-   fail in the same way; if it does not, something outside of the seed decides (a clock, a thread, the order of a set),
+1. Replay it alone: `python -m tests.simulation --seeds N`, with the option of its kind (`--nights`, ...). It must fail
+   in the same way; if it does not, something outside of the seed decides (a clock, a thread, the order of a set),
    and that is the first defect to find.
 2. Read the last line of the traceback. A `ViolationError` names the rule that was broken, and the entity, upload or
    blob that broke it. Any other error escaped from the program: begin where its traceback ends.

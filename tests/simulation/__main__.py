@@ -1,4 +1,4 @@
-"""Many seeds on all cores: `python -m tests.simulation [--seeds 0-9999] [--nights | --over-http] [--jobs N]`.
+"""Many seeds on all cores: `python -m tests.simulation [--seeds 0-9999] [--nights | ...] [--jobs N]`.
 
 Ends with 1 at a violation.
 """
@@ -6,6 +6,7 @@ Ends with 1 at a violation.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from tests.simulation.in_bucket import simulate_in_bucket
 from tests.simulation.nights import simulate_nights
 from tests.simulation.over_http import simulate_over_http
 from tests.simulation.story import Story, simulate
@@ -29,6 +31,12 @@ def attempt(seed: int) -> tuple[int, str, int]:
 def attempt_nights(seed: int) -> tuple[int, str, int]:
     """The same with the nights of a seed."""
     return _attempted(seed, simulate_nights)
+
+
+def attempt_in_bucket(seed: int) -> tuple[int, str, int]:
+    """The same with backups into a bucket."""
+    logging.disable(logging.WARNING)  # a killed run says that its catalog isn't in the bucket yet
+    return _attempted(seed, simulate_in_bucket)
 
 
 def _attempted(seed: int, play: Callable[[int], Story]) -> tuple[int, str, int]:
@@ -57,6 +65,9 @@ def main() -> int:
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--nights", action="store_true", help="nights with prune, restore, accept and earlier snapshots")
     kinds.add_argument("--over-http", action="store_true", help="real adapters, sandboxes and sockets")
+    kinds.add_argument(
+        "--bucket", action="store_true", help="backups into a bucket that loses answers, by two machines"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
     first, _, last = options.seeds.partition("-")
@@ -64,6 +75,8 @@ def main() -> int:
     job, again = (attempt_over_http, " --over-http") if options.over_http else (attempt, "")
     if options.nights:
         job, again = attempt_nights, " --nights"
+    if options.bucket:
+        job, again = attempt_in_bucket, " --bucket"
     began, crash_points, broken = time.monotonic(), 0, []
     with ProcessPoolExecutor(options.jobs) as pool:
         for count, (seed, error, passed) in enumerate(pool.map(job, seeds, chunksize=8), 1):

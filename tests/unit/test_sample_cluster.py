@@ -9,6 +9,7 @@ import yaml
 from distributed.cli import dask_scheduler, dask_worker
 
 from migrator.config.settings import read_configuration
+from migrator.jobs.nightly.spread import require_fit
 from tests.support.program import ROOT
 from tests.unit.test_sample_nights import understood
 
@@ -38,6 +39,19 @@ def test_the_cluster_of_compose_is_the_one_of_its_configuration():
     assert {service["image"] for service in services.values()} == {"migrator-cluster"}
     assert all((service["read_only"], service["cap_drop"]) == (True, ["ALL"]) for service in services.values())
     assert [name for name, service in services.items() if "env_file" in service] == ["migrator"], "secrets"
+
+
+def test_the_nights_of_compose_have_their_secrets_on_the_workers():
+    services = yaml.safe_load((FOLDER / "nights.yaml").read_text())["services"]
+    assert f"tcp://scheduler:{understood_by_dask(services['scheduler']['command'])['port']}" == ADDRESS
+    worker = understood_by_dask(services["worker"]["command"])
+    assert (worker["scheduler"], worker["nthreads"]) == (ADDRESS, 1)
+    assert understood(services["migrator"]["command"]) == "nightly"
+    assert services["migrator"]["command"][-2:] == ["--on", "dask"]
+    assert [name for name, service in services.items() if "env_file" in service] == ["worker"], "secrets"
+    [volume] = services["worker"]["volumes"]
+    assert f"{CONFIGURATION.archive}".startswith(f"{volume.partition(':')[2]}/")
+    require_fit(CONFIGURATION)
 
 
 def test_the_cluster_of_kubernetes_is_the_one_of_its_configuration():

@@ -1,0 +1,61 @@
+"""Seeds of backups into a bucket in which every rule holds, and a defect that must break one."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from migrator.errors import StorageError
+from migrator.store.objects import receiving
+from tests.simulation.faults import ViolationError
+from tests.simulation.in_bucket import simulate_in_bucket
+from tests.support.forks import in_a_process
+from tests.support.parts import FULL
+
+SEEDS = 200 if FULL else 12
+FOUND_BY = 3
+"""The seed that finds the defect."""
+
+
+def logs_of(seeds: Iterable[int]) -> str:
+    """The log of the runs of these seeds, which all have to hold."""
+    logging.disable(logging.WARNING)
+    return "\n".join(line for seed in seeds for line in simulate_in_bucket(seed).log)
+
+
+@pytest.mark.timeout(300)
+def test_whatever_the_store_and_two_machines_do_nothing_is_lost():
+    """A violation names its seed: python -m tests.simulation --bucket --seeds N. All that can happen does."""
+    log = in_a_process(logs_of, range(SEEDS))
+    for end in ("complete", "interrupted", "killed", "StorageError", "ConfigError"):
+        assert re.search(rf"^backup on [ab]: {end}", log, re.MULTILINE), end
+    assert "killed at crash point" in log
+    assert re.search(r"before (put|copy|delete)|after (put|copy|delete)", log), "in a request to the store"
+
+
+def violation_by_a_defect() -> str:
+    """The violation where a write of a file that the store refused is taken for done."""
+    logging.disable(logging.WARNING)
+    put = receiving.StoringObjects._put
+
+    def careless(self: Any, *arguments: Any) -> None:
+        with suppress(StorageError):
+            put(self, *arguments)
+
+    with patch.object(receiving.StoringObjects, "_put", careless):
+        try:
+            simulate_in_bucket(FOUND_BY)
+        except ViolationError as violation:
+            return str(violation)
+    return ""
+
+
+@pytest.mark.timeout(300)
+def test_a_write_that_is_believed_too_early_is_found():
+    assert "the store lacks them" in in_a_process(violation_by_a_defect)
