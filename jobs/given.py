@@ -59,12 +59,12 @@ def pasteable(text: str, given: str | None) -> str:
     return _HINT.sub(filled, text)
 
 
-def naming_file(message: str, given: Path | None) -> str:
+def naming_file(message: str, given: str | None) -> str:
     """The message of an error in the configuration, with the name of the file in place of `configuration`."""
     if given is None:
         return message
     first, *others = re.split("(?:^|(?<=; ))configuration: ", message)
-    return first + "".join([f"{given.name}: ", *others]) if others else message
+    return first + "".join([f"{Path(given).name}: ", *others]) if others else message
 
 
 def _archive_of(path: Path) -> Path | None:
