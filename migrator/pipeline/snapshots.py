@@ -53,8 +53,9 @@ def snapshot_at(catalog: Catalog, when: str) -> int:
     held = catalog.snapshots.all()
     if when.isascii() and when.isdigit():
         if (run := int(when)) not in {snapshot.run for snapshot in held}:
-            known = ", ".join(str(snapshot.run) for snapshot in held[-MAX_SHOWN:]) or "none yet"
-            raise ConfigError(f"run {run} is not a snapshot of this archive; snapshots are {known}")
+            known = ", ".join(str(snapshot.run) for snapshot in held[-MAX_SHOWN:])
+            hint = f"snapshots are {known}" if known else "it has none yet; a complete backup makes one"
+            raise ConfigError(f"run {run} is not a snapshot of this archive; {hint}")
         return run
     moment = _moment(when)
     before = [snapshot for snapshot in held if datetime.fromisoformat(snapshot.at) <= moment]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,5 +136,5 @@ def test_a_mistake_is_said_with_its_key_and_once(tmp_path, lines, says):
     ],
 )
 def test_a_mistake_is_said_with_the_name_of_the_file(message, says):
-    assert naming_file(message, Path("folder/a.toml")) == says
+    assert naming_file(message, "folder/a.toml") == says
     assert naming_file(message, None) == message
