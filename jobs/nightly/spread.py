@@ -30,7 +30,7 @@ from migrator.pipeline.summary import NightlySummary, NightResult, StepError
 from migrator.printable import LINES, printable
 from migrator.whole_file import whole_file
 
-CLUSTER_GONE = "the cluster lost this night: whether it was done is not known; the next one goes on"
+CLUSTER_GONE = "the cluster lost this night: whether it was done is not known; the next night continues"
 STOP_SECONDS = 9.0
 """How long after a stop nights are waited for; 15 s are promised."""
 OWNER_ONLY = 0o600
@@ -67,7 +67,7 @@ def require_fit(configuration: Configuration) -> None:
         raise ConfigError('--on dask: a worker has no folder of this machine: name an archive in a bucket ("s3://...")')
     if plain := plain_secrets(configuration):
         raise ConfigError(
-            f"--on dask: {plain[0]} stands in the configuration in plain text, and would travel through the cluster; "
+            f"--on dask: {plain[0]} is in the configuration in plain text, and would travel through the cluster; "
             "write { env = ... }, and set that in the environment of the workers"
         )
 
@@ -134,7 +134,7 @@ class _Spread:
 
     def _ended(self, path: Path, configuration: Configuration, output: Output, body: bytes) -> NightEnd:
         if not body.startswith(b"\x80"):  # no pickle
-            message = f"--on dask: a worker is no use: {body.decode()}"
+            message = f"--on dask: a worker can't be used: {body.decode()}"
             output.error(message)
             return _failed(path, 2, message)
         done: elsewhere.Done = pickle.loads(body)  # noqa: S301 - our own worker

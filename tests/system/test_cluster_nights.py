@@ -155,7 +155,7 @@ async def test_what_does_not_fit_fails_alone(tmp_path, store, proxy, sandbox, se
         finished = await nightly(good, plain, folder, bad, within=100)
         assert (finished.code, finished.document["error"]["code"]) == (2, 2)
         assert [result["status"] for result in finished.document["results"]] == ["complete", *["failed"] * 3]
-        for says in ("source.auth.password stands in the configuration in plain text", "name an archive in a bucket"):
+        for says in ("source.auth.password is in the configuration in plain text", "name an archive in a bucket"):
             assert says in finished.err
         assert secrets["TP_PASSWORD"] not in finished.err
     assert not (tmp_path / "here").exists()
