@@ -111,7 +111,8 @@ async def _play(
     from migrator.config import read_configuration
     from migrator.jobs.commands.backup import run_backup
     from migrator.jobs.commands.load import run_load
-    from migrator.jobs.runtime import held_folder
+    from migrator.jobs.runtime import held_archive, held_folder
+    from migrator.pipeline.accept import Choice, accept
     from migrator.pipeline.verify import verify
 
     def add(step: str, what: str, *, ok: bool) -> None:
@@ -135,10 +136,12 @@ async def _play(
         f"{counts['stored']} more stored, {counts['unchanged']} not fetched again; faults met: {_faults(source)}",
         ok=counts["unchanged"] > 0,
     )
+    with held_archive(configuration.archive, "accept") as (_, catalog):
+        accepted = accept(catalog, Choice(everything=True)).changed
     add(
         "not reachable",
-        f"{len(unreachable)} inline images that the tracker's API can't download: listed, not forgotten",
-        ok=len(unreachable) == counts["failed"] > 0,
+        f"{len(unreachable)} inline images that the tracker's API can't download: listed, and accepted as such",
+        ok=len(unreachable) == accepted == counts["failed"] > 0,
     )
     with held_folder(configuration.archive, "verify") as archive:
         verified = await verify(archive, stop=stop)
