@@ -68,9 +68,9 @@ class Prices:
 
 
 MEASURED = Measured(
-    recording_seconds=1 / 8_700,
-    catalog_bytes=1_250,
-    journal_bytes=1_450,
+    recording_seconds=0.000_11,
+    catalog_bytes=1_124,
+    journal_bytes=1_477,
     worker_seconds=0.00015,
     worker_seconds_per_byte=3.0e-9,
     unchanged_seconds=0.00006,
