@@ -171,6 +171,9 @@ def run(arguments: list[str]) -> int:
     try:
         summary = group.main(arguments, prog_name="migrator", standalone_mode=False, obj=output)
         return _finish(output, summary)
+    except click.exceptions.NoArgsIsHelpError as error:  # its message is the help
+        output.note(error.format_message())
+        return output.failed(command, error.exit_code, "no command was given")
     except click.ClickException as error:
         output.error(error.format_message())
         if isinstance(error, click.UsageError) and error.ctx and not _logs_as_json(arguments):

@@ -136,7 +136,7 @@ def print_left(out: Console, summary: LoadSummary) -> None:
     """What a load left behind: what the archive lacks, mapping rows that match nothing, and files without a row."""
     if lacking := summary.not_in_archive:
         out.print(Text(f"not in the archive: {lacking_text(lacking)}; the next backup tries them again", "yellow"))
-        print_first(out, [_lacking_line(failure) for failure in lacking])
+        print_by_reason(out, print_general_failures(out, lacking), "missing", "yellow")
     if rows := summary.unmatched_rows:
         what = counted(len(rows), "row of the mapping names", "rows of the mapping name")
         out.print(Text(f"{what} nothing in the archive", "yellow"))
@@ -159,11 +159,6 @@ def lacking_text(lacking: Sequence[Failure]) -> str:
     parts += [f"the files of {counted(entities, 'entity', 'entities')}"] if entities else []
     parts += [f"the rest of the {failure.name}" for failure in lacking if not failure.owner.kind]
     return ", ".join(parts)
-
-
-def _lacking_line(failure: Failure) -> str:
-    what = " ".join(filter(None, (failure.owner.kind, failure.owner.id, failure.name)))
-    return f"{what}: {failure.reason}"
 
 
 def print_changed(out: Console, summary: LoadSummary) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from migrator.errors import ConfigError
 from migrator.model import RunStatus
 from migrator.pipeline.summary import (
+    AcceptSummary,
     BackupSummary,
     CheckSummary,
     DemoSummary,
@@ -50,7 +51,7 @@ def next_step(summary: Summary, given: str | None) -> str:
     if summary.status is RunStatus.INTERRUPTED:
         return ""  # the summary itself says to run it again
     if getattr(summary, "dry_run", None):
-        return _after_rehearsal(summary)
+        return _after_rehearsal(summary, place)
     if summary.status is not RunStatus.COMPLETE:
         return _after_trouble(summary, place)
     return _after_success(summary, place, given)
@@ -63,11 +64,17 @@ def _after_init(summary: InitSummary) -> str:
     return f"put in addresses and accounts, then run: migrator check {config}" if summary.config else ""
 
 
-def _after_rehearsal(summary: Summary) -> str:
+def _after_rehearsal(summary: Summary, place: str) -> str:
     if summary.status is not RunStatus.COMPLETE:
+        if isinstance(summary, LoadSummary) and summary.not_in_archive and not summary.failures:
+            return _after_lacking(place)
         return "correct what would fail, then run this again; without --dry-run the rest is done"
     nothing_to_do = isinstance(summary, RestoreSummary) and not summary.uploads.planned
     return "" if nothing_to_do else "the same command without --dry-run"
+
+
+def _after_lacking(place: str) -> str:
+    return f"migrator backup {place}, then the same command again; or migrator accept {place} --list"
 
 
 def _after_trouble(summary: Summary, place: str) -> str:
@@ -78,7 +85,7 @@ def _after_trouble(summary: Summary, place: str) -> str:
     if isinstance(summary, RollbackSummary) and summary.deletions.impossible == summary.deletions.planned:
         return ""
     if isinstance(summary, LoadSummary) and summary.not_in_archive:
-        return f"migrator backup {place}, then the same command again; or migrator accept {place} --list"
+        return _after_lacking(place)
     if isinstance(summary, MigrateSummary) and summary.declined and summary.map:
         proposal = shlex.quote(summary.map.mapping or "")
         return f"correct {proposal}, save it as the mapping, then run: migrator migrate {place}"
@@ -93,6 +100,8 @@ def _after_success(summary: Summary, place: str, given: str) -> str:
     match summary:
         case CheckSummary():
             return f"migrator backup {place}"
+        case AcceptSummary() if summary.changed and not summary.failures:
+            return f"migrator backup {place}; what is accepted no longer makes it incomplete"
         case BackupSummary():
             return _after_backup(place, _configuration(Path(given)))
         case MapSummary():

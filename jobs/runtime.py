@@ -8,9 +8,11 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from migrator.errors import AuthError, ConfigError, ItemFailedError, MigratorError, TrackerUnreachableError
+from migrator.filenames import readable
 from migrator.jobs.event_loop import event_loop
 from migrator.jobs.place import ArchivePlace, Place, folder_of
 from migrator.jobs.remote import held_bucket, refresh
@@ -25,6 +27,7 @@ from migrator.store import (
     ArchiveLock,
     Catalog,
     disk_errors,
+    foreign_names,
     is_archive,
     require_descriptors,
     sqlite_errors,
@@ -153,6 +156,17 @@ def read_archive(place: Place, at: str = "") -> Iterator[Catalog]:
         yield catalog
 
 
+def require_free(root: Path) -> None:
+    """`ConfigError` if there is something at `root` that belongs to no archive: a file, or files of somebody else."""
+    with disk_errors(str(root)):
+        if root.exists() and not root.is_dir():
+            raise ConfigError(f"{readable(root)} is a file, not a folder")
+        names = foreign_names(root)
+    if names:
+        shown = ", ".join(readable(Path(name)) for name in names[:3])
+        raise ConfigError(f"{readable(root)} is not an archive; it has {shown}: give the archive a folder of its own")
+
+
 @contextmanager
 def held_folder(
     place: Place, command: str, *, create: bool = False, reads: bool = False, ours: bool = True
@@ -166,8 +180,10 @@ def held_folder(
             yield archive
         return
     root = place
-    if not create and not is_archive(root) and not (root / JOURNAL).is_file():
-        raise ConfigError(f"{root} is not an archive (no {CATALOG} in it)")
+    if not is_archive(root) and not (root / JOURNAL).is_file():
+        if not create:
+            raise ConfigError(f"{root} is not an archive (no {CATALOG} in it)")
+        require_free(root)
     if reads and not os.access(root, os.W_OK):
         with ArchiveLock(root, command, reads=True):
             yield Archive(root)

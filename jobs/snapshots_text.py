@@ -53,7 +53,7 @@ def print_diff(out: Console, summary: DiffSummary) -> None:
 
 def print_prune(out: Console, summary: PruneSummary) -> None:
     """What was kept and removed, or would be."""
-    print_headline(out, summary, "prune, dry run" if summary.dry_run else "")
+    print_headline(out, summary, "prune --dry-run" if summary.dry_run else "")
     kept, removed, blobs = summary.snapshots["kept"], summary.snapshots["removed"], summary.blobs
     which = f": {', '.join(map(str, removed))}" if removed else ""
     out.print(f"snapshots: {len(kept):,} kept, {len(removed):,} removed{which}")

@@ -190,10 +190,12 @@ def _print_migrate(out: Console, summary: MigrateSummary) -> None:
 def _print_verify(out: Console, summary: VerifySummary) -> None:
     print_headline(out, summary)
     partial = summary.round_complete is False
-    rest = f" of {human_number(summary.of or 0)}, the next partial verify continues from there" if partial else ""
+    blobs = counted(summary.of or 0, "blob") if partial else counted(summary.blobs, "blob")
+    share, rest = (
+        (f"{human_number(summary.blobs)} of ", "; the next partial verify continues there") if partial else ("", "")
+    )
     read = "names and sizes only" if summary.hashed is False else human_size(summary.bytes)
-    checked = f"{counted(summary.blobs, 'blob')}{rest}, {read}"
-    out.print(f"{checked}, {counted(len(summary.problems), 'problem')}")
+    out.print(f"{share}{blobs}, {read}, {counted(len(summary.problems), 'problem')}{rest}")
     print_problems(out, summary.problems)
 
 

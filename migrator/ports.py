@@ -77,7 +77,7 @@ class Capabilities:
         """Why a file is known to exceed a limit of the target; None if it isn't."""
         limit = self.max_attachment_bytes
         if limit is not None and draft.size > limit:
-            return f"too large: {draft.size} bytes; this target takes at most {limit}"
+            return f"too large: {draft.size:,} bytes; this target takes at most {limit:,}"
         if self.refuses_empty and not draft.size:
             return "empty: this target takes no file of 0 bytes"
         return None

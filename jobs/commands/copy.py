@@ -41,12 +41,13 @@ def command(output: Output, /, *, archive: Place, archive2: str) -> CopySummary:
 async def _copy(place: Place, to: Place, output: Output, stop: asyncio.Event) -> CopySummary:
     from migrator.errors import ConfigError
     from migrator.jobs.place import folder_of, shown
-    from migrator.jobs.runtime import held_archive, held_folder
+    from migrator.jobs.runtime import held_archive, held_folder, require_free
     from migrator.pipeline.copy import copy
 
     if folder_of(place).resolve() == folder_of(to).resolve():
         raise ConfigError(f"{shown(to)} is the same archive")
-    _require_free(to)
+    if isinstance(to, Path):
+        require_free(to)
     with (
         held_archive(place, "copy", reads=True) as (archive, catalog),
         held_folder(to, "copy", create=True) as target,
@@ -54,13 +55,3 @@ async def _copy(place: Place, to: Place, output: Output, stop: asyncio.Event) ->
     ):
         summary = await copy(archive, catalog, target, progress=progress, stop=stop)
     return replace(summary, to=shown(to))
-
-
-def _require_free(to: Place) -> None:
-    """`ConfigError` if a folder holds what belongs to no archive."""
-    from migrator.errors import ConfigError
-    from migrator.filenames import readable
-    from migrator.store import foreign_names
-
-    if isinstance(to, Path) and (names := foreign_names(to)):
-        raise ConfigError(f"{readable(to)} is not an archive; it has {', '.join(names[:3])}")

@@ -179,7 +179,7 @@ def _tell_what_is_left_out(output: Output, summary: LoadSummary, mapping: str, *
     if lacking := summary.not_in_archive:
         from migrator.jobs.lists import lacking_text
 
-        output.warn(f"the archive lacks {lacking_text(lacking)}; run the backup again")
+        output.warn(f"the archive lacks {lacking_text(lacking)}")
     if creates and summary.dry_run and (count := (summary.stubs or {}).get("would_create")):
         entities = counted(count, "entity", "entities")
         output.note(f"{entities} would be created first; their files are not rehearsed and count as unmapped")

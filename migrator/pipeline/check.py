@@ -208,7 +208,7 @@ async def _download_beginning(source: Source, file: Attachment) -> Result:
         await source.download(file, sink)
     except _EnoughError:
         return Result(f"the first {sink.size} bytes of {file.name!r} of {file.owner}")
-    return Result(f"{file.name!r} of {file.owner}, {sink.size} bytes")
+    return Result(f"{file.name!r} of {file.owner}, {human_size(sink.size)}")
 
 
 async def _first_files(source: Source, stream: str) -> list[Attachment]:

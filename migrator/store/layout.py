@@ -103,7 +103,8 @@ _OURS = re.compile(
     r"README\.txt|lock|incoming|blobs|manifest\.jsonl(\.damaged-\d+)?|manifest\.new|catalog\.new"
     r"|catalog\.db(\.damaged-\d+)?(-wal|-shm|-journal)?"
 )
-
+_OF_FILE_SYSTEM = "lost+found"
+"""In the root of a file system, such as a fresh disk."""
 
 _IN_BUCKET = frozenset({README, CATALOG, JOURNAL, LOCK, BLOBS, INCOMING, LOCK_PROBE, KEY_FINGERPRINT}) | {
     f"{name}{ENCRYPTED_SUFFIX}" for name in (CATALOG, JOURNAL, NAMES_KEY)
@@ -142,8 +143,14 @@ def is_ours(name: str) -> bool:
 
 
 def foreign_names(root: Path) -> list[str]:
-    """What is in a folder, if it exists, that belongs to no archive."""
-    return sorted(path.name for path in root.iterdir() if not is_ours(path.name)) if root.is_dir() else []
+    """What is in a folder, if it exists, that belongs to no archive. What a file system has by itself doesn't count.
+
+    An archive begins with its lock. Files that are only named like its own, such as a README.txt, are somebody else's.
+    """
+    if not root.is_dir():
+        return []
+    names = sorted(path.name for path in root.iterdir() if path.name != _OF_FILE_SYSTEM and path.name[0] != ".")
+    return [name for name in names if not is_ours(name)] if {LOCK, BLOBS} & set(names) else names
 
 
 def is_in_bucket(name: str) -> bool:

@@ -186,7 +186,7 @@ def test_load_puts_every_file_there_once_and_rollback_takes_it_back(case):
     loaded = migrator("load", case.config, status=3)
     [failure] = loaded["failures"]
     assert (failure["name"], loaded["uploads"]["failed"]) == ("large.bin", 1)
-    assert "too large: 2097152 bytes" in failure["reason"]
+    assert "too large: 2,097,152 bytes" in failure["reason"]
     before = there()
     assert_same(before, case.wanted(pairs))
     again = migrator("load", case.config, status=3)

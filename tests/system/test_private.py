@@ -60,3 +60,35 @@ async def test_what_is_written_beside_an_archive_is_private_too(tmp_path):
             finished = await run("-q", *words)
             assert finished.code == 0, (words, finished.err)
             assert open_to_others(made) == {}, words
+
+
+@pytest.fixture
+async def source():
+    async with SANDBOXES["targetprocess"](World.generate(entities=3, attachments=3, large_bytes=0)) as serving:
+        yield serving
+
+
+@pytest.mark.parametrize("name", ["letter.txt", "README.txt", "incoming/letter.txt"])
+async def test_a_folder_with_files_of_others_becomes_no_archive(tmp_path, source, name):
+    theirs = tmp_path / "archive" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("mine")
+    finished = await run("-q", "backup", config_of(tmp_path, source))
+    assert finished.code == 2, finished.err
+    assert f"it has {Path(name).parts[0]}: give the archive a folder of its own" in finished.err
+    assert [path for path in (tmp_path / "archive").rglob("*") if path.is_file()] == [theirs]
+    assert theirs.read_text() == "mine"
+
+
+async def test_an_archive_in_the_place_of_a_file_is_a_mistake(tmp_path, source):
+    (tmp_path / "archive").write_text("mine")
+    finished = await run("-q", "backup", config_of(tmp_path, source))
+    assert (finished.code, "is a file, not a folder" in finished.err) == (2, True), finished.err
+
+
+async def test_a_fresh_disk_and_a_killed_first_backup_become_an_archive(tmp_path, source):
+    for name in ("lost+found", ".snapshots", "incoming"):
+        (tmp_path / "archive" / name).mkdir(parents=True)
+    (tmp_path / "archive" / "lock").touch()
+    finished = await run("-q", "backup", config_of(tmp_path, source))
+    assert finished.code == 0, finished.err

@@ -83,7 +83,8 @@ async def test_without_colours_the_same_is_shown(tmp_path):
     shown = await screens(tmp_path, 80, colours=False)
     assert_recorded("terminal-80-no-colour", shown)
     coloured = (SCREENS / "terminal-80.txt").read_text(encoding="utf-8")
-    assert re.sub(r"\{[a-z]+:([^}]*)\}", r"\1", coloured) == shown
+    plain = re.sub(r"\{[a-z]+:([^}]*)\}", r"\1", coloured)
+    assert re.sub(" +$", "", plain, flags=re.MULTILINE) == shown  # a colour may reach over the space at a line's end
 
 
 async def test_what_is_shown_without_a_terminal_is_what_was_recorded(tmp_path):

@@ -9,13 +9,16 @@ import pytest
 from migrator.jobs.next_step import next_step
 from migrator.model import EntityRef, RunStatus
 from migrator.pipeline.summary import (
+    AcceptSummary,
     BackupSummary,
     DeletionCounts,
     DryRunCounts,
     Failure,
+    LoadSummary,
     RestoreCounts,
     RestoreSummary,
     RollbackSummary,
+    UploadCounts,
 )
 
 CONFIG = "to be.toml"
@@ -35,6 +38,25 @@ def restore(planned: int, status: RunStatus = RunStatus.COMPLETE) -> RestoreSumm
     return RestoreSummary(status=status, uploads=uploads, dry_run=DryRunCounts(planned, 0, 0, 0, 0), bytes=0)
 
 
+def accepted(changed: int, standing: int) -> AcceptSummary:
+    return AcceptSummary(
+        status=RunStatus.COMPLETE, changed=changed, failures=(OF_FILE,) * standing, accepted=(OF_FILE,)
+    )
+
+
+def rehearsal(failed: int) -> LoadSummary:
+    """A dry run of a load whose archive lacks a file."""
+    uploads = UploadCounts(planned=2, uploaded=0, already_there=0, unmapped=0, skipped=0, failed=failed)
+    return LoadSummary(
+        status=RunStatus.INCOMPLETE,
+        uploads=uploads,
+        dry_run=DryRunCounts(2 - failed, 0, 0, 0, 0),
+        not_in_archive=(OF_FILE,),
+        failures=(OF_FILE,) * failed,
+        bytes=0,
+    )
+
+
 @pytest.mark.parametrize(
     ("summary", "expected"),
     [
@@ -45,6 +67,11 @@ def restore(planned: int, status: RunStatus = RunStatus.COMPLETE) -> RestoreSumm
         (rollback(3, 2), "run the same command again; it tries again what failed"),
         (restore(0), None),
         (restore(2), "the same command without --dry-run"),
+        (accepted(2, 0), "migrator backup 'to be.toml'"),
+        (accepted(1, 1), None),
+        (accepted(0, 0), None),
+        (rehearsal(0), "migrator backup 'to be.toml', then the same command again"),
+        (rehearsal(1), "correct what would fail, then run this again"),
         (restore(2, RunStatus.INCOMPLETE), "correct what would fail, then run this again"),
     ],
 )

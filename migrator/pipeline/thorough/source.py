@@ -15,6 +15,7 @@ from migrator.pipeline.reading import HashSink
 from migrator.pipeline.summary import Check
 from migrator.pipeline.thorough.probing import MINUTES, Finding, Note, Probe, tried
 from migrator.ports import Source
+from migrator.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -126,7 +127,8 @@ class _SourceProbes:
                 means = "a backup that is interrupted and resumed may miss files"
                 detail = f"{len(lost)} items of a page of {stream} are missing when it is read again on its own"
                 return Finding(detail, means, fails=True, facts={"lost": len(lost)})
-        return Finding(f"{len(steps)} pages, each read again on its own, are the same", facts={"resumed": len(steps)})
+        pages = counted(len(steps), "page")
+        return Finding(f"{pages} read again, each on its own, with the same items", facts={"resumed": len(steps)})
 
     async def _bytes(self) -> Finding:
         """Download a sample twice; the layers below compare each with its listed size."""
