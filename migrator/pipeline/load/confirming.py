@@ -78,7 +78,9 @@ class Confirmer:
         try:
             return await altered_of(draft.name, upload.blob, remote, state.reader)
         except errors.ItemFailedError as error:
-            reason = f"arrived as {remote.name!r}, {remote.size} bytes; sent were {draft.name!r}, {draft.size} bytes"
+            reason = (
+                f"arrived as {remote.name!r} with {remote.size} bytes; {draft.size} bytes were sent, as {draft.name!r}"
+            )
             await self._outcomes.record(upload, UploadStatus.IN_DOUBT, **facts | {"error": f"{reason}: {error}"})
             raise errors.RejectedError(reason) from error
 
