@@ -76,7 +76,7 @@ HOMES = {
     "keyring": ("migrator.config.secrets",),
     "markupsafe": ("migrator.pipeline.report.html",),
     "msgspec": ("migrator.wire.json_codec",),
-    "multidict": ("migrator.wire.h1.response",),
+    "multidict": ("migrator.wire.h1",),
     "obstore": ("migrator.store.objects.bucket",),
     "pydantic": ("migrator.config",),
     "pyrage": ("migrator.store.objects.age",),

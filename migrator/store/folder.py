@@ -45,7 +45,7 @@ class FolderBlobs(BlobStore):
     def __init__(self, root: Path) -> None:
         self.root = root
         self.blobs, self.incoming = root / BLOBS, root / INCOMING
-        self._blobs_text = str(self.blobs)
+        self._blobs_text, self._incoming_text = str(self.blobs), str(self.incoming)
 
     @override
     def require_readable(self) -> None:
@@ -82,9 +82,13 @@ class FolderBlobs(BlobStore):
         """Where a blob is, or would be."""
         return blob_path(self.root, sha256)
 
-    def new_incoming(self) -> Path:
+    def new_incoming(self) -> str:
         """An unused path in `incoming/`."""
-        return self.incoming / new_incoming_name()
+        return f"{self._incoming_text}/{new_incoming_name()}"
+
+    def path_text(self, sha256: str) -> str:
+        """`path_of`, as text."""
+        return f"{self._blobs_text}/{sha256[:2]}/{sha256}"
 
     @override
     def empty_incoming(self) -> None:
@@ -97,13 +101,13 @@ class FolderBlobs(BlobStore):
 
     @override
     def fits(self, blob: Blob) -> bool:
-        with suppress(FileNotFoundError):  # as text: a Path takes as long as the call, and each file is asked for
-            return os.stat(f"{self._blobs_text}/{blob.sha256[:2]}/{blob.sha256}").st_size == blob.size  # noqa: PTH116
+        with suppress(FileNotFoundError):
+            return os.stat(self.path_text(blob.sha256)).st_size == blob.size  # noqa: PTH116
         return False
 
     @override
     def receiving(self) -> LargeFile:
-        return LargeFile(self.new_incoming())
+        return LargeFile(Path(self.new_incoming()))
 
     @override
     def storing(self, received: Sequence[IncomingBlob], untrusted: AbstractSet[str]) -> StoringFiles:

@@ -87,7 +87,7 @@ class StoringFiles(Storing):
         self._hashes = {incoming.blob.sha256 for incoming in received}
         self._needless: list[Path] = []
         self._contents: dict[str, bytes] = {}
-        self._paths: dict[str, Path] = {}
+        self._paths: dict[str, str] = {}
         for incoming in received:
             sha256, content = incoming.blob.sha256, incoming.content
             is_there = sha256 not in untrusted and folder.fits(incoming.blob)
@@ -96,7 +96,7 @@ class StoringFiles(Storing):
                 if needed:
                     self._contents[sha256] = content
             elif needed and (folder.incoming / content).exists():  # it has got its name before, if this is repeated
-                self._paths[sha256] = folder.incoming / content
+                self._paths[sha256] = str(folder.incoming / content)
             else:
                 self._needless.append(folder.incoming / content)
 
@@ -118,9 +118,9 @@ class StoringFiles(Storing):
     def rename(self) -> None:
         with self._disk_errors():
             for sha256, path in self._paths.items():
-                disk.rename(path, self._folder.path_of(sha256))
-            for path in self._needless:
-                disk.remove(path)
+                disk.rename(path, self._folder.path_text(sha256))
+            for needless in self._needless:
+                disk.remove(needless)
 
     @override
     def sync_names(self) -> None:

@@ -15,7 +15,7 @@ from typing_extensions import override
 from migrator.wire.resolver import resolve
 from migrator.wire.route import Route
 from migrator.wire.transport import (
-    AGENT,
+    DEFAULT_HEADERS,
     MAX_CLOSE_SECONDS,
     MAX_CONNECT_SECONDS,
     MAX_LINE_BYTES,
@@ -95,7 +95,7 @@ class AiohttpTransport(Transport):
                 connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=300, resolver=Resolver()),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
-                headers={**AGENT, "Accept-Encoding": "gzip, deflate"},
+                headers=DEFAULT_HEADERS,
                 auto_decompress=False,
                 max_line_size=MAX_LINE_BYTES,
                 max_field_size=MAX_LINE_BYTES,
@@ -150,8 +150,3 @@ def _host(address: tuple[Any, ...]) -> str:
     return (
         f"{address[0]}%{address[3]}" if len(address) > 3 and address[3] and "%" not in address[0] else str(address[0])
     )
-
-
-def refuses_length(error: Exception) -> bool:
-    """Whether aiohttp refused a response because of its `Content-Length`."""
-    return isinstance(error, aiohttp.ClientResponseError) and "Content-Length" in error.message

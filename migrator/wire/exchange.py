@@ -69,8 +69,7 @@ class Exchange:
                     elif not (own_signer and is_challenge(own_signer, outgoing.signature, response)):
                         raise await self._fault(hop, outgoing.signature, response)
             except transport_errors() as error:
-                if not self._transport.reroutes(error, request.method, direct=hop.direct):
-                    raise self._failure(hop, error, acquired_at) from None
+                raise self._failure(hop, error, acquired_at) from None
             except errors.ThrottledError:
                 self._limiter.on_overload(acquired_at)
                 raise

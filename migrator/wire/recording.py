@@ -101,10 +101,6 @@ class RecordingTransport(Transport):
         return _KeptResponse(response, kept.received)
 
     @override
-    def reroutes(self, error: Exception, method: str, *, direct: bool) -> bool:
-        return self._inner.reroutes(error, method, direct=direct)
-
-    @override
     async def close(self) -> None:
         await self._inner.close()
 

@@ -1,6 +1,6 @@
 """What carries a request: the `Transport` protocol, and the `Response` that each transport returns.
 
-Two implement it: `aiohttp_transport` can send everything, `h1` only plain GETs, and those faster. `split_transport`
+Two implement it: `aiohttp_transport` can send everything, `h1` only GETs, and those faster. `split_transport`
 chooses between them; everything else in this package knows only the protocol.
 """
 
@@ -18,8 +18,8 @@ from migrator import __version__
 from migrator.wire.auth import UNSIGNED, Signature
 from migrator.wire.reading import Readable
 
-AGENT = {"User-Agent": f"migrator/{__version__}"}
-"""The header that names this program; each transport adds it to its requests."""
+DEFAULT_HEADERS = {"User-Agent": f"migrator/{__version__}", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
+"""The headers that each transport adds to a request, unless the request has its own."""
 MAX_LINE_BYTES = 64 * 1024
 """Limit of one line in the head of a response; a sign-on in front of a tracker sends long ones."""
 MAX_CONNECT_SECONDS = 30.0
@@ -78,10 +78,6 @@ class Transport(Protocol):
     @abstractmethod
     def send(self, request: OutgoingRequest) -> Awaitable[Response]:
         """The response, as soon as its head is there. Nothing is sent before this is awaited."""
-
-    def reroutes(self, error: Exception, method: str, *, direct: bool) -> bool:  # noqa: ARG002
-        """Whether a request that failed with this error would be sent over other connections the next time."""
-        return False
 
     @abstractmethod
     async def close(self) -> None:

@@ -31,7 +31,8 @@ class ForgetfulDisk:
         self.names: list[tuple[Path, Path, bytes | None]] = []
         self._open: dict[int, Path] = {}
 
-    def create(self, path: Path, mode: int = real.OWNER_ONLY) -> int:
+    def create(self, file: real.StrPath, mode: int = real.OWNER_ONLY) -> int:
+        path = Path(file)
         handle = real_create(path, mode)
         self._open[handle] = path
         self.contents.add(path)
@@ -47,13 +48,15 @@ class ForgetfulDisk:
         self.contents.add(path)
         real_write_at(path, at, chunk)
 
-    def sync_files(self, folder: Path, files: Collection[Path]) -> None:
-        assert all(path.parent == folder for path in files)
-        self.contents.difference_update(files)
-        for path in files:
+    def sync_files(self, folder: Path, files: Collection[real.StrPath]) -> None:
+        paths = [Path(file) for file in files]
+        assert all(path.parent == folder for path in paths)
+        self.contents.difference_update(paths)
+        for path in paths:
             self.safe.pop(path, None)
 
-    def rename(self, path: Path, to: Path) -> None:
+    def rename(self, old: real.StrPath, new: real.StrPath) -> None:
+        path, to = Path(old), Path(new)
         before = to.read_bytes() if to.exists() else None
         same = to not in self.contents | {path, *(known for _, known, _ in self.names)} and before == path.read_bytes()
         real_rename(path, to)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partialmethod
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -89,7 +90,7 @@ def _unsafe(self: Any, *, large: bool) -> None:
     flush = disk.sync_files
 
     def some(folder: Any, files: Any) -> None:
-        flush(folder, [path for path in files if (path.stat().st_size > SMALL) is not large])
+        flush(folder, [path for path in files if (Path(path).stat().st_size > SMALL) is not large])
 
     with patch.object(disk, "sync_files", some):
         _syncing(self)

@@ -337,7 +337,7 @@ async def test_files_that_would_surely_be_cut_are_not_sent(fake, another_run):
 async def test_file_with_other_bytes_of_equal_size_is_no_arrival(fake, monkeypatch):
     number, take = fake.ticket("a ticket"), fake.tickets.take
     monkeypatch.setattr(fake.tickets, "take", lambda at, name, kind, content: take(at, name, kind, content[::-1]))
-    with pytest.raises(errors.OutcomeUnknownError, match="other bytes") as caught:
+    with pytest.raises(errors.OutcomeUnknownError, match="different content") as caught:
         await target(fake.url).upload(ticket(number), Draft("a.bin", "", "", 2), Bytes(b"ab"))
     assert caught.value.accepted
 

@@ -5,12 +5,17 @@ and each cloud's own credentials. It is the Rust crate `object_store` of the Apa
 Python. boto3 knows S3 only; fsspec brings a library for each cloud and has no conditional writes.
 """
 
-from migrator.store.objects.blobs import ObjectBlobs
-from migrator.store.objects.bucket import Bucket, BucketAddress
-from migrator.store.objects.encoding import PLAIN, Encoding, IdentityNeededError, no_identity
-from migrator.store.objects.lease import Lease, holder_in
-from migrator.store.objects.mirror import InStep, Mirror, in_step
-from migrator.store.objects.opening import Encryption, encoding_of, put_key
+from typing import TYPE_CHECKING
+
+from migrator.first_use import imported_on_first_use
+
+if TYPE_CHECKING:
+    from migrator.store.objects.blobs import ObjectBlobs
+    from migrator.store.objects.bucket import Bucket, BucketAddress
+    from migrator.store.objects.encoding import PLAIN, Encoding, IdentityNeededError, no_identity
+    from migrator.store.objects.lease import Lease, holder_in
+    from migrator.store.objects.mirror import InStep, Mirror, in_step
+    from migrator.store.objects.opening import Encryption, encoding_of, put_key
 
 __all__ = [
     "PLAIN",
@@ -29,3 +34,24 @@ __all__ = [
     "no_identity",
     "put_key",
 ]
+
+__getattr__ = imported_on_first_use(
+    __name__,
+    {
+        "ObjectBlobs": "blobs",
+        "Bucket": "bucket",
+        "BucketAddress": "bucket",
+        "PLAIN": "encoding",
+        "Encoding": "encoding",
+        "IdentityNeededError": "encoding",
+        "no_identity": "encoding",
+        "Lease": "lease",
+        "holder_in": "lease",
+        "InStep": "mirror",
+        "Mirror": "mirror",
+        "in_step": "mirror",
+        "Encryption": "opening",
+        "encoding_of": "opening",
+        "put_key": "opening",
+    },
+)

@@ -1,6 +1,6 @@
-"""Plain GETs to one origin over pooled connections, used for downloads.
+"""GETs to one origin over pooled connections: downloads, and what is read of the API.
 
-A download needs no general client: the request is a few lines, and `response` reads what comes back.
+They need no general client: the request is a few lines, and `response` reads what comes back.
 
 Beware: the server may close an idle connection at the moment it is used again. A GET that got no byte of a response is
 sent once more over a new connection; anything else is left to the retry layer.
@@ -12,15 +12,23 @@ import asyncio
 import re
 import ssl
 from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from typing import cast
 
 from aiohappyeyeballs import start_connection
+from multidict import CIMultiDict
 from typing_extensions import override
 from yarl import URL
 
 from migrator.wire.h1.response import H1Response, NoResponseError
 from migrator.wire.resolver import resolve
-from migrator.wire.transport import AGENT, MAX_CLOSE_SECONDS, MAX_CONNECT_SECONDS, OutgoingRequest, Transport
+from migrator.wire.transport import (
+    DEFAULT_HEADERS,
+    MAX_CLOSE_SECONDS,
+    MAX_CONNECT_SECONDS,
+    OutgoingRequest,
+    Transport,
+)
 
 MAX_IDLE_SECONDS = 15.0
 """Seconds after which an idle connection is not used again."""
@@ -51,17 +59,22 @@ class ConnectionPool(Transport):
 
     @override
     def send(self, request: OutgoingRequest) -> Awaitable[H1Response]:
-        return self.get(request.url.raw_path_qs, {**AGENT, **request.headers})
+        headers = CIMultiDict(DEFAULT_HEADERS)
+        headers.update(request.headers)
+        return self.get(request.url.raw_path_qs, headers, file=request.file)
 
-    async def get(self, target: str, headers: Mapping[str, str]) -> H1Response:
-        """The response, once its head is there. `target` is an encoded path and query, and is sent unchanged."""
+    async def get(self, target: str, headers: Mapping[str, str], *, file: bool = True) -> H1Response:
+        """The response, once its head is there. `target` is an encoded path and query, and is sent unchanged.
+
+        Anything but a `file` is also requested once more if a new connection brings nothing, and refused if more bytes
+        follow it: nothing else tells how long it should be.
+        """
         request = self._encoded(target, headers)
-        if (idle := self._take_idle()) is not None:
-            try:
-                return await _response_to(request, idle)
-            except NoResponseError:
-                pass  # the server closed it meanwhile
-        return await _response_to(request, await self._connect())
+        idle = self._take_idle()
+        if idle is not None or not file:
+            with suppress(NoResponseError):  # the server closed it, an idle one perhaps long ago
+                return await _response_to(request, idle or await self._connect(), strict=not file)
+        return await _response_to(request, await self._connect(), strict=not file)
 
     @override
     async def close(self) -> None:
@@ -135,8 +148,8 @@ class ConnectionPool(Transport):
         return self._context
 
 
-async def _response_to(request: bytes, connection: _Connection) -> H1Response:
-    response = connection.send(request)
+async def _response_to(request: bytes, connection: _Connection, *, strict: bool) -> H1Response:
+    response = connection.send(request, strict=strict)
     try:
         await response.head()
     except BaseException:
@@ -167,8 +180,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport, self._made = cast("asyncio.Transport", transport), True
         self._pool.opened(self)
 
-    def send(self, request: bytes) -> H1Response:
-        self._response = response = H1Response(self)
+    def send(self, request: bytes, *, strict: bool) -> H1Response:
+        self._response = response = H1Response(self, strict=strict)
         self._transport.write(request)
         return response
 

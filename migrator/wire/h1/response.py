@@ -3,7 +3,8 @@
 llhttp (through `httptools`) parses it. Each response gets its own parser, so that nothing left over from one of them,
 such as a trailer or half a line, can end up in the next.
 
-Beware: bytes after a response belong to no request. They are ignored, and their connection is not used again.
+Beware: bytes after a response belong to no request; their connection is not used again. After a file, whose size is
+known from elsewhere, they are ignored. A `strict` response is refused if they come with it: it may have been cut.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class H1Response:
         "_paused",
         "_raw_head",
         "_size",
+        "_strict",
         "_until_close",
         "_waiter",
         "began",
@@ -80,12 +82,12 @@ class H1Response:
         "status",
     )
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, strict: bool = False) -> None:
         self.status = 0
         self.headers: CIMultiDict[str] = CIMultiDict()
         self.began = self.complete = False
         self.keep_alive = False
-        self._connection = connection
+        self._connection, self._strict = connection, strict
         self._parser: HttpResponseParser | None = _parser(self)
         self._fields: list[tuple[bytes, bytes]] = []
         self._fields_size = 0  # in bytes, including trailers
@@ -149,8 +151,7 @@ class H1Response:
         except (HttpParserError, HttpParserUpgrade) as error:
             self._length_repeated = not self.status and self._error is None and "Content-Length" in str(error)
             if not self._length_repeated:
-                self.keep_alive = False
-                self.fail(IncompleteBodyError() if self.status else ProtocolError())
+                self._refuse()
         if not self.status:
             self._raw_head += block
             self._head_size += len(block)
@@ -159,6 +160,12 @@ class H1Response:
             # `on_header` does not see everything: an endless reason phrase, for example.
             if self._head_size > 2 * MAX_HEAD_BYTES:
                 self.fail(ProtocolError())
+
+    def _refuse(self) -> None:  # bytes that the parser doesn't accept
+        self.keep_alive = False
+        if self.complete and self._strict:
+            self._error = ProtocolError()
+        self.fail(IncompleteBodyError() if self.status else ProtocolError())
 
     def _parse_again(self) -> None:
         """Parse the head again once it is complete, without the lines that only repeat the length."""
@@ -225,11 +232,9 @@ class H1Response:
         if status < 200:
             self._fields.clear()
             return
-        self.headers.extend([(_text(name), _text(value)) for name, value in self._fields])
-        codings = self.headers.getall("Transfer-Encoding", [])
-        if codings and [coding.strip().lower() for coding in codings] != ["chunked"]:
-            raise ProtocolError
-        self._until_close = not codings and "Content-Length" not in self.headers
+        self.headers.extend([(_text(name), _text(value.rstrip(b" \t"))) for name, value in self._fields])
+        coding = _transfer_coding(self.headers.getall("Transfer-Encoding", []))
+        self._until_close = not coding and "Content-Length" not in self.headers
         self.keep_alive = parser.should_keep_alive()
         self.status = status
         self._wake()
@@ -269,6 +274,17 @@ def with_one_length(received: bytes) -> bytes | None:
         return received
     length = b"\r\nContent-Length: " + values.pop()
     return b"".join([_LENGTH.sub(b"", head), length, end, body])
+
+
+def _transfer_coding(lines: list[str]) -> str:
+    """The transfer coding that a response declares: "chunked" or an empty string; `ProtocolError` for any other.
+
+    One that is declared twice was applied once: such headers come from proxies that repeat each other.
+    """
+    codings = {coding.strip(" \t").lower() for line in lines for coding in line.split(",")}
+    if len(codings) > 1 or codings - {"chunked", "identity"}:
+        raise ProtocolError
+    return "chunked" if "chunked" in codings else ""
 
 
 def _parser(response: H1Response) -> HttpResponseParser:

@@ -11,6 +11,7 @@ import ssl
 import struct
 import sys
 import threading
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -97,8 +98,19 @@ async def client(url: str, **options: Any) -> AsyncIterator[HttpClient]:
         yield http
     finally:
         await http.close()
-        assert not http._transport._files._open
+        assert not http._transport._reads._open
         assert http._limiter.under_way == 0
+
+
+@contextlib.contextmanager
+def over_aiohttp(http: HttpClient) -> Iterator[None]:
+    """Everything goes over aiohttp inside, also what otherwise goes over our own connections."""
+    split = http._transport
+    http._exchange._transport = split._general
+    try:
+        yield
+    finally:
+        http._exchange._transport = split
 
 
 async def fetched(http: HttpClient, path: str = "file") -> bytes:
@@ -326,11 +338,56 @@ async def test_answer_that_nobody_asked_for_is_never_the_next_one():
         assert await fetched(http) == b"the next"
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Content-Length: 2\r\n\r\n{}",
+        b"Content-Length: 2\r\nX-Kind: odd\t \r\n\r\n{}",
+        b"\r\n{}",
+        b"Transfer-Encoding: identity\r\n\r\n{}",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"Content-Encoding: deflate\r\n\r\n" + zlib.compress(b"{}"),
+        b"Content-Length: 2\r\n\r\n{}\r\n",
+        b"Content-Length: 1\r\n\r\n{}",
+        b"Content-Length: 3\r\n\r\n{}",
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}",
+    ],
+)
+async def test_answer_is_read_as_the_general_client_reads_it(lines):
+    async with Peer((b"HTTP/1.1 200 OK\r\n" + lines,)).serving() as peer, client(peer.url) as http:
+        found = []
+        for transport in (contextlib.nullcontext(), over_aiohttp(http)):
+            try:
+                with transport:
+                    answered = await http.get("a")
+                found.append((answered.body, answered.headers.get("X-Kind")))
+            except errors.MigratorError as error:
+                found.append(type(error))
+    assert found[0] == found[1]
+
+
+async def test_new_connection_that_brings_nothing_is_replaced_once_for_an_answer():
+    async with Peer((b"",), (b"",), (answer(b"{}"),)).serving() as peer, client(peer.url) as http:
+        with pytest.raises(errors.RetriableError):
+            await http.get("a")
+        assert (await http.get("a")).body == b"{}"
+    assert peer.asked == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["accept", "ACCEPT-ENCODING", "user-agent"])
+async def test_header_of_a_request_replaces_the_default_one(name):
+    async with Peer((answer(b"{}"),)).serving() as peer, client(peer.url, signer=HeaderAuth(name, "x")) as http:
+        await http.get("a")
+    [(_, head)] = peer.heads
+    assert [line for line in head.split("\r\n") if line.lower().startswith(f"{name.lower()}:")] == [f"{name}: x"]
+
+
 async def test_server_that_closed_a_kept_connection_is_asked_over_a_new_one():
     async with Peer((answer(FILE),)).serving() as peer, client(peer.url) as http:
         assert await fetched(http) == FILE
-        await eventually(lambda: not http._transport._files._open)
-        assert http._transport._files._idle == []
+        await eventually(lambda: not http._transport._reads._open)
+        assert http._transport._reads._idle == []
         assert await fetched(http) == FILE
     assert peer.asked == [0, 1]
 
@@ -433,7 +490,7 @@ async def test_download_that_is_cancelled_leaves_nothing_open(step):
         with pytest.raises(asyncio.CancelledError):
             await task
         assert http._limiter.under_way == 0
-        await eventually(lambda: not http._transport._files._open and peer.ended == [0])
+        await eventually(lambda: not http._transport._reads._open and peer.ended == [0])
         assert await fetched(http) == OTHER
 
 
@@ -509,7 +566,7 @@ async def test_body_is_not_read_faster_than_it_is_taken(tmp_path, secure):
             if not most:
                 await asyncio.sleep(0.2)
                 most = sent
-                [connection] = http._transport._files._open
+                [connection] = http._transport._reads._open
                 assert connection._response._size <= MIB
             self.largest += len(chunk)
 
@@ -569,12 +626,15 @@ async def test_request_is_byte_for_byte_what_the_general_client_sends(path):
     signer = Given({"X-Key": "ä€ \t\xff"})
     async with Peer((answer(b"{}"), stall)).serving() as peer, client(peer.url, signer=signer) as http:
         for query in ({}, {"q": "ä &=?+/#%", "": "", "n": "1"}):
-            await http.get(path, query, Accept="*/*", Accept_Encoding="identity")
-            await http.download(path, MemorySink(), query)
-            general, ours = (head.split("\r\n") for _, head in peer.heads[-2:])
-            assert ours[0] == general[0]
-            assert sorted(ours) == sorted(general)
-            await http.close()
+            for call in (lambda: http.download(path, MemorySink(), query), lambda: http.get(path, query)):  # noqa: B023
+                with over_aiohttp(http):
+                    await call()
+                await http.close()
+                await call()
+                await http.close()
+                general, ours = (head.split("\r\n") for _, head in peer.heads[-2:])
+                assert ours[0] == general[0]
+                assert sorted(ours) == sorted(general)
 
 
 @pytest.mark.parametrize(
@@ -636,11 +696,11 @@ async def test_header_cannot_begin_another_one(end, where):
 
 
 async def told(http: HttpClient) -> list[str]:
-    """What an API call and a download say of the same trouble."""
+    """What our own connections and aiohttp say of the same trouble."""
     said = []
-    for call in (http.get("a"), http.download("a", MemorySink())):
-        with pytest.raises(errors.ConnectError) as caught:
-            await call
+    for transport in (contextlib.nullcontext(), over_aiohttp(http)):
+        with transport, pytest.raises(errors.ConnectError) as caught:
+            await http.get("a")
         said.append(str(caught.value))
     return said
 
@@ -880,7 +940,8 @@ async def test_session_of_whose_end_nobody_tells_is_forgotten(monkeypatch):
     monkeypatch.setattr("migrator.wire.aiohttp_transport.MAX_CLOSE_SECONDS", 0.05)
     async with Peer((answer(b"{}"),)).serving() as peer:
         http = HttpClient(peer.url, HeaderAuth("X-Key", "k"))
-        await http.get("a")
+        with over_aiohttp(http):
+            await http.get("a")
         session = http._transport._general._session
         with monkeypatch.context() as patched:
             patched.setattr(type(session), "close", never)
