@@ -42,10 +42,14 @@ class Rival:
 
 
 def cost_of(command: list[str], log: Path) -> Cost:
-    """Run it; its output goes into a file. It must end well."""
+    """Run it; its output goes into a file. It must end well.
+
+    Python may keep the bytecode of what it runs, as it does for users: else each start compiles all modules again.
+    """
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with log.open("wb") as out:
         began = time.monotonic()
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env)
         peaks: dict[str, int] = {}
         watching = threading.Thread(target=_watch, args=(process.pid, peaks))
         watching.start()
