@@ -200,10 +200,10 @@ def _requests(injector: FaultInjector, request: Callable[..., Any]) -> Callable[
 
 
 def _downloads(injector: FaultInjector, get: Callable[..., Any]) -> Callable[..., Any]:
-    async def wrapped(self: ConnectionPool, target: str, headers: Any) -> Any:
+    async def wrapped(self: ConnectionPool, target: str, headers: Any, **how: Any) -> Any:
         path = target.partition("?")[0]
         injector.at(f"request GET {path}")
-        answer = await get(self, target, headers)
+        answer = await get(self, target, headers, **how)
         try:
             injector.at(f"answer GET {path}")
         except Killed:
