@@ -171,6 +171,6 @@ async def test_a_completion_that_the_store_denies_is_not_believed(server, before
         bucket = server.bucket("archive", proxy.url)
         if before:
             await asyncio.to_thread(bucket.put, "large", before)
-        with pytest.raises(StorageError, match="large was sent, and is not there as it should be"):
+        with pytest.raises(StorageError, match="large was sent, but is not there as it should be"):
             await asyncio.to_thread(bucket.put_stream, "large", iter([bytes(9_000_000)]))
         assert proxy.done["unknown"] == 1

@@ -77,7 +77,7 @@ async def test_wrong_usage_is_status_2_and_says_what_is_known(tmp_path):
         ("bakcup", "x.toml"): "backup",
         ("backup",): "CONFIG",
         ("backup", "--fast", "x.toml"): "--fast",
-        ("-q", "-v", "backup", "x.toml"): "exclude",
+        ("-q", "-v", "backup", "x.toml"): "can't be used together",
         ("sandbox", "jira"): "targetprocess",
     }
     found = await asyncio.gather(*(run("--json", *words) for words in cases))
