@@ -29,7 +29,7 @@ from migrator.pipeline.load.sending import Sender
 from migrator.pipeline.prune import Retention
 from migrator.store import disk
 from migrator.store.blobs import Archive
-from migrator.store.catalog import database, pruning
+from migrator.store.catalog import database, pruning, uploads
 from migrator.store.catalog.accepted import Acceptances
 from migrator.store.catalog.lineage import Lineage
 from migrator.store.catalog.snapshots import Snapshots
@@ -239,6 +239,9 @@ NIGHT_MUTANTS: dict[str, Mutant] = {
     "a recheck compares nothing": lambda: patch.object(Fetcher, "compare", _not_compared),
     "a restore sends without a look": lambda: patch.object(Finder, "find", _looked_for_by_loads_alone),
     "a file that was put back is another one": lambda: patch.object(Lineage, "read", _unlinked),
+    "what is in doubt is looked for as it is now": lambda: patch.object(
+        uploads, "SENT_IF_IN_DOUBT", uploads.SOURCE_BLOB
+    ),
 }
 """Defects that the nights have to find."""
 
@@ -261,5 +264,6 @@ FOUND_BY = {
     "a prune deletes what an unfinished load needs": 9,
     "a restore sends without a look": 10,
     "a file that was put back is another one": 19,
+    "what is in doubt is looked for as it is now": 464,
 }
 """Seeds that found these defects before. They are tried first, which only saves time."""
