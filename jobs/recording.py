@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from migrator import __version__
 from migrator.config import Configuration, SourceSection, TargetSection, credentials, known_secrets
-from migrator.jobs.scrubbing import Scrubber, vocabulary
+from migrator.jobs.scrubbing import Scrubber, field_names, vocabulary
 from migrator.pipeline.thorough import SAMPLE_CONTENTS
 from migrator.trackers import adapter
 from migrator.wire import DECODABLE, ContentDecoder, KeptBody, KeptExchange, Recorder
@@ -83,7 +83,8 @@ class Recording:
         user = keys.get("username", "")
         pairs = {b64encode(f"{user}:{word}".encode()).decode() for word in hidden}
         scrubber = Scrubber(
-            vocabulary(parts.options.__module__.rpartition(".")[0] or parts.options.__module__),
+            vocabulary(parts.options.__module__.rpartition(".")[0] or parts.options.__module__)
+            | field_names(one.received.content for one in recorder.exchanges if not one.file),
             {*hidden, *pairs, user, *(one for one in secrets_in(recorder.exchanges) if "migrator-check-" not in one)},
             places_of(section.url),
             SAMPLE_CONTENTS,

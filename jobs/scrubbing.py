@@ -180,6 +180,13 @@ def _of_every_tracker() -> Iterator[str]:
         yield from (word, word.upper(), word.capitalize())
 
 
+def field_names(bodies: Iterable[bytes]) -> set[str]:
+    """The names of fields in these bodies, as far as they are JSON. They stay there, so they have to stay elsewhere."""
+    texts = (body.decode(errors="replace") for body in bodies if body.lstrip()[:1] in {b"{", b"["})
+    strings = (match for text in texts for match in _STRING.finditer(text) if match[2])
+    return {name for match in strings if re.fullmatch(_NAMES, name := match[1].strip('"'))}
+
+
 def vocabulary(module: str) -> set[str]:
     """The words of an adapter's own texts that a tracker may see: names of fields, kinds and methods, bits of queries.
 

@@ -59,7 +59,7 @@ def played(recorded: Recorded) -> Exchange:
     """An exchange of the other form, as the player wants it."""
     words, body = recorded.words, ""
     if "-d" in words:
-        body = words[words.index("-d") + 1]
+        body = _kept(words[words.index("-d") + 1])
     headers = dict(line.split(": ", 1) for line in recorded.headers if not line.startswith("Set-Cookie"))
     cookies = [line.partition(": ")[2] for line in recorded.headers if line.startswith("Set-Cookie")]
     content = recorded.body.replace(b"http://tracker.example", URL)
@@ -69,12 +69,15 @@ def played(recorded: Recorded) -> Exchange:
     return Exchange(MADE_UP.sub("made-up", request), recorded.status, headers, binary=binary, cookies=cookies)
 
 
+def _kept(body: str) -> str:
+    """A body as it is kept: that of a login without its credentials."""
+    return "Auth.login" if "Auth.login" in body else body
+
+
 async def _request_of(request: web.BaseRequest) -> tuple[str, bytes]:
     """The request as it is kept, and its body."""
     body = await request.read()
-    kept = body.decode(errors="replace")
-    if b"Auth.login" in body:
-        kept = "Auth.login"
+    kept = _kept(body.decode(errors="replace"))
     return MADE_UP.sub("made-up", f"{request.method} {request.raw_path} {kept}".rstrip()), body
 
 
