@@ -28,7 +28,7 @@ def configuration_for(given: Path) -> Path:
     from migrator.store import is_archive
 
     if not is_archive(given):
-        raise ConfigError(f"{given} is a folder; but a configuration is needed here (`migrator init` writes one)")
+        raise ConfigError(f"{given} is a folder, but a configuration is needed here (`migrator init` writes one)")
     found = _configurations_of(given)
     if len(found) != 1:
         several = f"one of {', '.join(path.name for path in found)}" if found else "none beside it names it"
