@@ -136,15 +136,7 @@ def rt_comments() -> Iterator[Any]:
     for key in file:
         yield plain | {"Attachments": [{name: value for name, value in file.items() if name != key}]}
         yield plain | {"Attachments": [file | {key: ""}]}
-    for name in (
-        "日.bin",
-        "dir/x y.bin",
-        '"quoted"',
-        "=?utf-8?q?a?=.txt",
-        "x\ny.txt",
-        "x" * 260,
-        "Ü".encode().decode("latin-1"),
-    ):
+    for name in NAMES:
         yield plain | {"Attachments": [file | {"FileName": name}]}
     for kind, content in TEXTS:
         yield plain | {"Attachments": [file | {"FileType": kind, "FileContent": base64_of(content) + "\n"}]}

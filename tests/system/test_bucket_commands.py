@@ -12,7 +12,7 @@ import pytest
 
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
-from tests.support.buckets import BUCKET, KEY, SECRET, in_bucket, proxy_to, s3_server
+from tests.support.buckets import BUCKET, KEY, SECRET, in_bucket
 from tests.support.fetch_workers import world_of
 from tests.support.program import ended, kill, run, start, until
 
@@ -21,21 +21,9 @@ WORLD = world_of(80)
 
 
 @pytest.fixture
-async def server(tmp_path):
-    async with s3_server(tmp_path) as serving:
-        yield serving
-
-
-@pytest.fixture
 async def sandbox():
     async with TargetprocessSandbox(WORLD) as serving:
         yield serving
-
-
-@pytest.fixture
-async def proxy(server):
-    async with proxy_to(server) as passing:
-        yield passing
 
 
 async def done(*arguments):

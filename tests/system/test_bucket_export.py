@@ -10,7 +10,7 @@ import bagit
 import pytest
 
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
-from tests.support.buckets import BUCKET, KEY, SECRET, in_bucket, now_and_then, proxy_to, s3_server
+from tests.support.buckets import BUCKET, KEY, SECRET, in_bucket, now_and_then
 from tests.support.fetch_workers import configured, world_of
 from tests.support.parts import overwrite
 from tests.support.program import ended, kill, run, start, until
@@ -18,18 +18,6 @@ from tests.support.program import ended, kill, run, start, until
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 WORLD = world_of(80)
 DEST = f"s3://{BUCKET}/files"
-
-
-@pytest.fixture
-async def server(tmp_path):
-    async with s3_server(tmp_path) as serving:
-        yield serving
-
-
-@pytest.fixture
-async def proxy(server):
-    async with proxy_to(server) as passing:
-        yield passing
 
 
 @pytest.fixture

@@ -11,19 +11,13 @@ import pytest
 from migrator.errors import StorageError
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.world.model import World
-from tests.support.buckets import in_bucket, now_and_then, proxy_to, s3_server
+from tests.support.buckets import in_bucket, now_and_then, proxy_to
 from tests.support.fetch_workers import configured
 from tests.support.program import catalog, ended, kill, run, start, until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 ROWS = "SELECT attachment_id, kind, entity_id, name, size, sha256, status, error FROM attachments ORDER BY 1"
 WORLD = World.generate(entities=40, seed=5, attachments=250, median_bytes=3000, large_bytes=12_000_000)
-
-
-@pytest.fixture
-async def server(tmp_path):
-    async with s3_server(tmp_path) as serving:
-        yield serving
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
-from tests.support.buckets import BUCKET, KEY, SECRET, in_bucket, proxy_to, s3_server, sound
+from tests.support.buckets import BUCKET, KEY, SECRET, in_bucket, sound
 from tests.support.fetch_workers import configured, world_of
 from tests.support.program import catalog, ended, run, start, until
 
@@ -19,22 +19,9 @@ WORLD = world_of(120)
 
 
 @pytest.fixture
-async def server(tmp_path):
-    async with s3_server(tmp_path) as serving:
-        yield serving
-
-
-@pytest.fixture
 async def sandbox():
     async with TargetprocessSandbox(WORLD) as serving:
         yield serving
-
-
-@pytest.fixture
-async def proxy(server):
-    """A store that heeds conditions, so that no run has to pause for its lock."""
-    async with proxy_to(server) as passing:
-        yield passing
 
 
 def blobs_in(folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
-from tests.support.buckets import in_bucket, proxy_to, s3_server
+from tests.support.buckets import in_bucket
 from tests.support.fetch_workers import configured, world_of
 from tests.support.program import catalog, kill, run, start, until
 
@@ -17,18 +17,6 @@ ROWS = "SELECT attachment_id, kind, entity_id, name, size, sha256, status, error
 async def sandbox():
     async with TargetprocessSandbox(world_of(150, median=4000)) as serving:
         yield serving
-
-
-@pytest.fixture
-async def server(tmp_path):
-    async with s3_server(tmp_path) as serving:
-        yield serving
-
-
-@pytest.fixture
-async def proxy(server):
-    async with proxy_to(server) as passing:
-        yield passing
 
 
 def blobs_in(root):

@@ -361,7 +361,8 @@ async def test_answer_is_read_as_the_general_client_reads_it(lines):
             try:
                 with transport:
                     answered = await http.get("a")
-                found.append((answered.body, answered.headers.get("X-Kind")))
+                kind = answered.headers.get("X-Kind", "")
+                found.append((answered.body, kind.rstrip("\t ")))  # aiohttp 3.14.0 leaves blanks at the end
             except errors.MigratorError as error:
                 found.append(type(error))
     assert found[0] == found[1]
