@@ -69,8 +69,16 @@ def _after_rehearsal(summary: Summary, place: str) -> str:
         if isinstance(summary, LoadSummary) and summary.not_in_archive and not summary.failures:
             return _after_lacking(place)
         return "correct what would fail, then run this again; without --dry-run the rest is done"
-    nothing_to_do = isinstance(summary, RestoreSummary) and not summary.uploads.planned
-    return "" if nothing_to_do else "the same command without --dry-run"
+    return "" if _nothing_to_do(summary) else "the same command without --dry-run"
+
+
+def _nothing_to_do(rehearsal: Summary) -> bool:
+    match rehearsal:
+        case LoadSummary(dry_run=plan, stubs=stubs, moved=moved, changed=changed) if plan is not None:
+            return not (plan.would_upload or any((stubs or {}).values()) or moved or changed)
+        case RestoreSummary():
+            return not rehearsal.uploads.planned
+    return False
 
 
 def _after_lacking(place: str) -> str:

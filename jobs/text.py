@@ -14,6 +14,7 @@ from migrator.jobs.found_text import print_found, print_got
 from migrator.jobs.lists import (
     not_asked_text,
     print_altered,
+    print_by_reason,
     print_changed,
     print_failures,
     print_general_failures,
@@ -173,7 +174,7 @@ def _print_rollback(out: Console, summary: RollbackSummary) -> None:
     print_headline(out, summary, "rollback --dry-run" if summary.dry_run else "")
     failures = print_general_failures(out, summary.failures)
     print_table(out, [*rows_of(summary.deletions), *rows_of(summary.dry_run or {}, "dry run")])
-    print_failures(out, failures)
+    print_by_reason(out, failures, "not deleted", "yellow")
 
 
 def _print_migrate(out: Console, summary: MigrateSummary) -> None:
@@ -255,7 +256,8 @@ def _print_checks(out: Console, checks: Iterable[Check]) -> None:
 def _print_demo(out: Console, summary: DemoSummary) -> None:
     table = Table("step", "what happened", box=None, pad_edge=False)
     for step in summary.steps:
-        table.add_row(Text(step.step, "green" if step.ok else "red"), Text(step.what))
+        failed = "" if step.ok else "FAIL: "
+        table.add_row(Text(step.step, "red" if failed else "green"), Text(failed + step.what))
     out.print(table)
     print_headline(out, summary)
     if summary.kept:

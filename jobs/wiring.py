@@ -15,7 +15,7 @@ from migrator.mapping import Rows, read_rows
 from migrator.pipeline.stop import back_off
 from migrator.ports import Source, Target
 from migrator.selection import require_known_kinds
-from migrator.trackers import adapter
+from migrator.trackers import Adapter, adapter
 from migrator.wire import HttpClient, Recorder, Waits
 
 T = TypeVar("T")
@@ -59,14 +59,14 @@ def wire_source(
     Looks up secrets and certificates, and does no other I/O; `ConfigError` if that fails.
     """
     section = configuration.settings.source
-    parts = adapter(section.tracker)
+    parts = adapter_of(section, "source")
     found = access(parts, section, "source", configuration, section.download_auth, recorder)
     http, limits = found.client(), configuration.settings.limits
     options = options_of(section.options, parts.options, "source.options")
     policy = retry_policy(limits, found.waits, limits.retries if patient else MAX_FIRST_RETRIES)
     recipe = SourceRecipe(section.tracker, found.reach, options, policy, limits.downloads, paranoid)
     source = recipe.build(http, login=found.login)
-    require_known_kinds(section.kinds, source.capabilities.kinds, "source.kinds")
+    require_known_kinds(section.kinds, source.capabilities.kinds, "configuration: source.kinds")
     return WiredSource(
         source,
         identity(section),
@@ -84,7 +84,7 @@ def wire_target(
 ) -> Wired[Target]:
     """The target of a configuration; for a dry run, one that sends nothing. A `recorder` keeps what travels."""
     section = target_section(configuration)
-    parts = adapter(section.tracker)
+    parts = adapter_of(section, "target")
     found = access(parts, section, "target", configuration, {}, recorder)
     inner = parts.target(found.client(), options_of(section.options, parts.options, "target.options"))
     retrying = RetryingTarget(inner, retry_policy(configuration.settings.limits, found.waits), login=found.login)
@@ -99,7 +99,7 @@ def wire_restore(configuration: Configuration, *, dry_run: bool = False) -> Wire
     credentials, if it has any.
     """
     source, target = configuration.settings.source, own_target(configuration)
-    parts = adapter(source.tracker)
+    parts = adapter_of(source, "source")
     options = options_of(source.options, parts.options, "source.options")
     if target:
         options_of(target.options, parts.options, "target.options")
@@ -122,12 +122,20 @@ def own_target(configuration: Configuration) -> TargetSection | None:
 def wire_target_listing(configuration: Configuration) -> Wired[Source]:
     """The target as a source, to list its entities, with the target's credentials and options."""
     section = target_section(configuration)
-    parts = adapter(section.tracker)
+    parts = adapter_of(section, "target")
     found = access(parts, section, "target", configuration, {})
     options = options_of(section.options, parts.options, "target.options")
     inner = (parts.listing or parts.source)(found.client(), options)
     policy = retry_policy(configuration.settings.limits, found.waits)
     return Wired(RetryingSource(inner, policy, login=found.login), identity(section), found.warnings, found.waits)
+
+
+def adapter_of(section: SourceSection | TargetSection, where: str) -> Adapter:
+    """The adapter of a section's tracker; `ConfigError` names the key if there is none that can be used."""
+    try:
+        return adapter(section.tracker)
+    except ConfigError as error:
+        raise ConfigError(f"configuration: {where}.tracker: {error}") from None
 
 
 def target_section(configuration: Configuration) -> TargetSection:

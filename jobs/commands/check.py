@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from migrator.errors import AuthError, MigratorError, TrackerUnreachableError
 from migrator.jobs.options import config_argument, entity
 from migrator.jobs.output import Output
 from migrator.model import EntityRef, RunStatus
@@ -118,7 +119,12 @@ async def _check(
     from migrator.jobs.nightly import check_nights
 
     of_source, of_target = (recording.source, recording.target) if recording else (None, None)
-    source = await _check_source(configuration, output, of_source)
+    try:
+        source = await _check_source(configuration, output, of_source)
+    except (AuthError, TrackerUnreachableError) as error:
+        if configuration.settings.target:
+            error.add_note(await _login_at_target(configuration, output, of_target))
+        raise
     source = replace(source, checks=(*source.checks, *await asyncio.to_thread(_check_archive, configuration)))
     target = await _check_target(configuration, output, of_target) if configuration.settings.target else None
     if thorough:
@@ -149,7 +155,6 @@ async def _check_source(configuration: Configuration, output: Output, recorder: 
 
 def _check_archive(configuration: Configuration) -> list[Check]:
     """Whether the archive is one of this tracker, and the store of one in a bucket can be read; nothing is written."""
-    from migrator.errors import MigratorError
     from migrator.jobs.place import ArchivePlace, folder_of, place_of
     from migrator.store import is_archive
 
@@ -199,6 +204,15 @@ async def _check_target(configuration: Configuration, output: Output, recorder: 
         return await check_target(wired.tracker, section.tracker, mapping, certificates)
     finally:
         await wired.tracker.close()
+
+
+async def _login_at_target(configuration: Configuration, output: Output, recorder: Recorder | None) -> str:
+    """Whether the target takes its credentials, for a person who has to correct those of the source."""
+    try:
+        await _check_target(configuration, output, recorder)
+    except MigratorError as error:
+        return str(error)
+    return "target: the login works"
 
 
 def _warn(warnings: list[str], output: Output) -> list[str]:

@@ -131,12 +131,11 @@ async def run_load(
     """Read the mapping, lock the archive, log in, load, and warn of what was left out."""
     from migrator.jobs.place import place_of
     from migrator.jobs.runtime import cancel_on_stop, failure_recorded, held_archive
-    from migrator.jobs.wiring import mapping_rows, target_section, wire_target
+    from migrator.jobs.wiring import adapter_of, mapping_rows, target_section, wire_target
     from migrator.mapping import add_rows
     from migrator.pipeline.load import LoadSettings, load
     from migrator.pipeline.snapshots import view_at
     from migrator.selection import EVERYTHING
-    from migrator.trackers import adapter
 
     target = wire_target(configuration, dry_run=dry_run)
     for warning in target.warnings:
@@ -153,7 +152,7 @@ async def run_load(
         create_missing=configuration.settings.mapping.create_missing,
         add_rows=lambda fresh: add_rows(configuration.mapping_file, fresh),
         rows=rows,
-        source_kinds=adapter(configuration.settings.source.tracker).capabilities.kinds,
+        source_kinds=adapter_of(configuration.settings.source, "source").capabilities.kinds,
         strict=strict,
     )
     if settings.create_missing and not settings.creates:

@@ -67,14 +67,13 @@ async def run_restore(
     """Log in, hold the archive, restore."""
     from migrator.jobs.place import place_of
     from migrator.jobs.runtime import cancel_on_stop, failure_recorded, held_archive
-    from migrator.jobs.wiring import own_target, wire_restore
+    from migrator.jobs.wiring import adapter_of, own_target, wire_restore
     from migrator.pipeline.restore import RestoreSettings, restore
     from migrator.pipeline.run import DRY_RUN
     from migrator.pipeline.snapshots import snapshot_at
     from migrator.selection import Selection, require_known_kinds
-    from migrator.trackers import adapter
 
-    known = adapter(configuration.settings.source.tracker).capabilities.kinds
+    known = adapter_of(configuration.settings.source, "source").capabilities.kinds
     require_known_kinds([ref.kind for ref in entities if ref.kind], known, "--entity")
     source, target = wire_restore(configuration, dry_run=dry_run), own_target(configuration)
     for warning in source.warnings:

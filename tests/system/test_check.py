@@ -128,6 +128,30 @@ async def test_filter_with_a_kind_that_the_tracker_cannot_have_is_refused(tmp_pa
     assert (refused.code, "did you mean Bug?" in refused.err) == (2, True)
 
 
+@pytest.mark.parametrize("refused", ["target", ""])
+async def test_when_the_source_refuses_the_login_that_of_the_target_is_tried_too(tmp_path, target, refused):
+    async with TargetprocessSandbox(WORLD) as source:
+        wrong = {"username": "nobody", "password": "wrong"}
+        config = configure(tmp_path, source, target, auth=wrong, target_auth=wrong if refused else None)
+        told = await run("--json", "check", config)
+    assert (told.code, told.document["status"]) == (4, "failed")
+    first, second = told.err.splitlines()
+    assert first.startswith("error: source (Targetprocess, ")
+    assert second.startswith("target (TeamPulse, " if refused else "target: the login works")
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+async def test_unknown_tracker_is_named_with_its_key_and_file(tmp_path, source, target, side):
+    config = configure(tmp_path, source, target)
+    text = config.read_text()
+    tracker = {"source": "targetprocess", "target": "teampulse"}[side]
+    assert f'tracker = "{tracker}"' in text
+    config.write_text(text.replace(f'tracker = "{tracker}"', 'tracker = "jira"'))
+    told = await run("check", config)
+    assert told.code == 2
+    assert f"{config.name}: {side}.tracker: unknown tracker 'jira'; choose from" in told.err
+
+
 def test_oddities_are_a_warning_and_a_failing_listing_is_told_once():
     async def checked() -> list[dict]:
         tracker = MemoryTracker()

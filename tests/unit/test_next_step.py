@@ -44,6 +44,13 @@ def accepted(changed: int, standing: int) -> AcceptSummary:
     )
 
 
+def rehearsed(to_send: int, stubs: int = 0) -> LoadSummary:
+    """A dry run of a load that would send this many files, and create this many entities."""
+    uploads = UploadCounts(planned=2, uploaded=2 - to_send, already_there=0, unmapped=0, skipped=0, failed=0)
+    plan = DryRunCounts(to_send, 0, 0, 0, 0)
+    return LoadSummary(status=RunStatus.COMPLETE, uploads=uploads, dry_run=plan, stubs={"would_create": stubs}, bytes=0)
+
+
 def rehearsal(failed: int) -> LoadSummary:
     """A dry run of a load whose archive lacks a file."""
     uploads = UploadCounts(planned=2, uploaded=0, already_there=0, unmapped=0, skipped=0, failed=failed)
@@ -67,6 +74,9 @@ def rehearsal(failed: int) -> LoadSummary:
         (rollback(3, 2), "run the same command again; it tries again what failed"),
         (restore(0), None),
         (restore(2), "the same command without --dry-run"),
+        (rehearsed(0), None),
+        (rehearsed(1), "the same command without --dry-run"),
+        (rehearsed(0, stubs=1), "the same command without --dry-run"),
         (accepted(2, 0), "migrator backup 'to be.toml'"),
         (accepted(1, 1), None),
         (accepted(0, 0), None),

@@ -15,8 +15,12 @@ from migrator.jobs.text import summary_text
 from migrator.model import EntityRef, RunStatus
 from migrator.pipeline.summary import (
     BackupSummary,
+    DeletionCounts,
+    DemoStep,
+    DemoSummary,
     Failure,
     LoadSummary,
+    RollbackSummary,
     RunRow,
     SnapshotRow,
     SnapshotsSummary,
@@ -85,6 +89,21 @@ def test_uploads_in_flight_are_under_way_while_a_run_is_at_work():
     assert "uploads: 1,100 uploaded, 4 unconfirmed, 1 already present\n" in summary_text(status())
     holder = {"command": "load", "pid": "1", "host": "here", "since": STARTED}
     assert "4 under way, 1 already present\n" in summary_text(status(at_work=holder))
+
+
+def test_what_a_tracker_cannot_delete_is_not_called_failed():
+    kept = Failure(EntityRef("Ticket", "1"), "7", "a.png", "this tracker's API can't delete files")
+    counts = DeletionCounts(planned=1, deleted=0, already_gone=0, changed=0, impossible=1, failed=0)
+    text = summary_text(RollbackSummary(status=RunStatus.INCOMPLETE, deletions=counts, failures=(kept,)))
+    assert "1 not deleted: this tracker's API can't delete files\n" in text
+    assert not re.search(r"failed: ", text)
+
+
+def test_a_step_of_the_demo_that_failed_says_so_without_colours_too():
+    steps = (DemoStep("backup", "3 files", ok=True), DemoStep("load", "2 of 3 files", ok=False))
+    load = LoadSummary(status=RunStatus.INCOMPLETE, uploads=UploadCounts(3, 2, 0, 0, 0, 1), bytes=0)
+    text = summary_text(DemoSummary(status=RunStatus.INCOMPLETE, kept=None, steps=steps, backup=backup(), load=load))
+    assert [line.split(maxsplit=1)[1].strip() for line in text.splitlines()[1:3]] == ["3 files", "FAIL: 2 of 3 files"]
 
 
 def test_why_runs_failed_stands_below_them_each_reason_once():
