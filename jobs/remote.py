@@ -23,6 +23,7 @@ from migrator.store import (
     disk_errors,
     encoding_of,
     holder_in,
+    holds_archive,
     in_step,
     is_archive,
     put_key,
@@ -45,6 +46,8 @@ def held_bucket(place: ArchivePlace, command: str, *, create: bool = False, ours
     It must exist unless `create`. Without `ours`, changes that only this machine has give way; see `Mirror.fetch`.
     """
     bucket = place.bucket()
+    if not create:
+        interruptible(lambda: _require_archive(place, bucket))
     with disk_errors(str(place.folder)):
         place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ArchiveLock(place.folder, command) as lock, _held(Lease(bucket, command, place.folder)) as lease:
@@ -110,8 +113,6 @@ def _begun(
         put_key(bucket, place.folder, encoding, again=True)
     mirror = Mirror(bucket, place.folder, place.known, encoding)
     mirror.fetch(ours=ours)
-    if not create and not is_archive(place.folder):
-        raise ConfigError(f"{bucket.name} is not an archive (no catalog in it)")
     blobs = ObjectBlobs(bucket, place.folder, lease.guard, encoding)
     if not is_archive(place.folder):
         blobs.require_free()
@@ -121,6 +122,12 @@ def _begun(
     archive = Archive(place.folder, lock.handles, blobs, place.address, encoding)
     archive.prepare()
     return mirror, archive
+
+
+def _require_archive(place: ArchivePlace, bucket: Bucket) -> None:
+    """`ConfigError` if there is no archive in the bucket, and this machine has none that it lacks."""
+    if not is_archive(place.folder) and not holds_archive(bucket):
+        raise ConfigError(f"{bucket.name} is not an archive (no catalog in it)")
 
 
 def _send(mirror: Mirror, lease: Lease) -> None:
@@ -137,14 +144,13 @@ def refresh(place: ArchivePlace) -> None:
         if not is_archive(place.folder):
             raise
         _log.warning("showing what this machine knows: %s", error)
-    if not is_archive(place.folder):
-        raise ConfigError(f"{place.address.url} is not an archive (no catalog in it)")
 
 
 def _refresh(place: ArchivePlace) -> None:
+    bucket = place.bucket()
+    _require_archive(place, bucket)
     with disk_errors(str(place.folder)):
         place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    bucket = place.bucket()
     mirror = Mirror(bucket, place.folder, place.known, encoding_of(bucket, place.folder, place.encryption))
     if mirror.is_behind():
         with suppress(ArchiveLockedError), ArchiveLock(place.folder, "read"):

@@ -144,10 +144,9 @@ async def test_status_says_who_is_at_work_on_another_machine(tmp_path, server, p
     await kill(process)
 
 
-async def test_keys_and_address_may_come_from_the_environment(tmp_path, proxy, sandbox, monkeypatch):
-    config = in_bucket(tmp_path, sandbox, proxy.url)
-    text = config.read_text()
-    config.write_text(text[: text.index("[storage]")])
+@pytest.fixture
+def by_environment(tmp_path, proxy, monkeypatch):
+    """How the store is reached, and where this machine keeps its catalogs, is in the environment."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name, value in {
         "AWS_ACCESS_KEY_ID": KEY,
@@ -157,6 +156,43 @@ async def test_keys_and_address_may_come_from_the_environment(tmp_path, proxy, s
         "AWS_ALLOW_HTTP": "true",
     }.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("by_environment")
+@pytest.mark.parametrize(
+    ("url", "code", "says"),
+    [
+        ("s3://no-such-bucket/archive", 7, "there is no such bucket"),
+        (f"s3://{BUCKET}/other", 2, "is not an archive (no catalog in it)"),
+    ],
+)
+async def test_address_without_an_archive_is_never_taken_for_an_empty_one(tmp_path, server, url, code, says):
+    commands = [("status",), ("snapshots",), ("find", "x"), ("verify",), ("rebuild",), ("copy", tmp_path / "copy")]
+    for command, *more in commands:
+        refused = await run("-q", command, url, *more)
+        assert (refused.code, says in refused.err) == (code, True), (command, refused.err)
+    assert not (tmp_path / "state").exists()
+    assert not any(server.folder.iterdir()), "nothing is written"
+
+
+@pytest.mark.usefixtures("by_environment")
+async def test_store_that_was_emptied_is_not_shown_as_if_all_were_well(tmp_path, server, proxy, sandbox):
+    config = in_bucket(tmp_path, sandbox, proxy.url)
+    await done("backup", config)
+    bucket = server.bucket("archive")
+    bucket.remove([path for path, _ in bucket.objects()])
+    shown = await run("-q", "status", config)
+    assert "has no journal any more, although this machine has put one there" in shown.err
+    assert (await run("-q", "verify", config)).code == 5
+    assert (await done("backup", config))["attachments"]["stored"] == 80, "all of them are fetched again"
+    assert (await done("verify", config))["problems"] == []
+
+
+@pytest.mark.usefixtures("by_environment")
+async def test_keys_and_address_may_come_from_the_environment(tmp_path, proxy, sandbox):
+    config = in_bucket(tmp_path, sandbox, proxy.url)
+    text = config.read_text()
+    config.write_text(text[: text.index("[storage]")])
     await done("backup", config)
     assert (await done("status", f"s3://{BUCKET}/archive"))["totals"]["attachments"]["stored"] == 80
     assert (await done("verify", f"s3://{BUCKET}/archive/"))["problems"] == []

@@ -115,7 +115,7 @@ async def test_a_night_says_what_it_repaired_in_the_archive(tmp_path, source):
     finished = await run("-q", "nightly", config)
     assert finished.code == 0
     assert "warning: 1 blob is damaged or missing in the archive; " in finished.err
-    assert "fetched again. Is the disk failing?" in finished.err
+    assert "fetched again. Is the disk, or the store, failing?" in finished.err
 
 
 async def test_without_rules_a_night_prunes_nothing(tmp_path, source):

@@ -26,6 +26,7 @@ from tests.support.readings import Given, parts_of, reading_of
 
 EXPECTED = ROOT / "tests" / "fixtures" / "answers"
 NO_TRACKER = {"s3"}
+"""What is made of these is in `test_recorded_store`."""
 MANY = 4
 """Of a longer list, its length is expected, and its first and last item."""
 

@@ -399,7 +399,7 @@ async def test_archive_and_catalog_are_private_and_follow_the_contract(tmp_path)
 
 async def test_an_archive_is_of_one_source(tmp_path):
     await run_backup(small_tracker(), tmp_path)
-    with pytest.raises(ConfigError, match="another `archive` folder"):
+    with pytest.raises(ConfigError, match="use another `archive`"):
         await run_backup(small_tracker(), tmp_path, identity="memory 2")
 
 

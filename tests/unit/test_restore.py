@@ -393,7 +393,7 @@ async def test_a_dry_run_sends_and_plans_nothing(tmp_path):
 
 async def test_the_archive_of_another_source_is_refused(tmp_path):
     tracker, _ = await lost(tmp_path)
-    with pytest.raises(ConfigError, match="this archive holds memory, and not another"):
+    with pytest.raises(ConfigError, match="this archive holds memory, not another"):
         await run_restore(tracker, tmp_path, identity="another")
     assert rows(tmp_path, "SELECT 1 FROM runs WHERE command = 'restore'") == []
 

@@ -227,7 +227,7 @@ class _Backup(Job[BackupSummary]):
         if lost and (count := await self._executor.call(self._catalog.crawl.requeue, lost)):
             blobs, files = counted(len(lost), "blob is", "blobs are"), counted(count, "file is", "files are")
             self._findings.warn(
-                f"{blobs} damaged or missing in the archive; {files} fetched again. Is the disk failing?"
+                f"{blobs} damaged or missing in the archive; {files} fetched again. Is the disk, or the store, failing?"
             )
 
     def _require_space(self) -> None:

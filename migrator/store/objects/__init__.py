@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from migrator.store.objects.bucket import Bucket, BucketAddress
     from migrator.store.objects.encoding import PLAIN, Encoding, IdentityNeededError, no_identity
     from migrator.store.objects.lease import Lease, holder_in
-    from migrator.store.objects.mirror import InStep, Mirror, in_step
+    from migrator.store.objects.mirror import InStep, Mirror, holds_archive, in_step
     from migrator.store.objects.opening import Encryption, encoding_of, put_key
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "ObjectBlobs",
     "encoding_of",
     "holder_in",
+    "holds_archive",
     "in_step",
     "no_identity",
     "put_key",
@@ -49,6 +50,7 @@ __getattr__ = imported_on_first_use(
         "holder_in": "lease",
         "InStep": "mirror",
         "Mirror": "mirror",
+        "holds_archive": "mirror",
         "in_step": "mirror",
         "Encryption": "opening",
         "encoding_of": "opening",

@@ -98,21 +98,21 @@ class Bucket:
 
     def read(self, path: str) -> tuple[bytes, Version] | None:
         """A small object; None if there is none."""
-        with self._errors(), suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), self._errors():
             got = self._repeated(lambda: self._store.get(path))
             return bytes(got.bytes()), Version(got.meta["e_tag"] or "", got.meta["last_modified"])
         return None
 
     def version(self, path: str) -> Version | None:
         """The version of an object; None if there is none."""
-        with self._errors(), suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), self._errors():
             meta = self._store.head(path)
             return Version(meta["e_tag"] or "", meta["last_modified"])
         return None
 
     def size(self, path: str) -> int | None:
         """The size of an object; None if there is none."""
-        with self._errors(), suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), self._errors():
             return int(self._store.head(path)["size"])
         return None
 
@@ -239,7 +239,7 @@ class Bucket:
 
     def remove(self, paths: Sequence[str]) -> None:
         """Delete objects; those that are not there don't matter."""
-        with self._errors(), suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), self._errors():
             if paths:
                 self._repeated(lambda: self._store.delete([*paths]))
 
@@ -266,15 +266,18 @@ class Bucket:
             yield
         except (AlreadyExistsError, PreconditionError, NotSupportedError):
             raise
-        except FileNotFoundError as error:
+        except (BaseError, OSError) as error:
             if "NoSuchBucket" in str(error):
                 raise StorageError(f"{self.name}: there is no such bucket") from error
-            raise
-        except (BaseError, OSError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
             remedy = "nothing is lost, run the same command again once it can be used"
             raise StorageError(f"{self.name} can't be used: {_first_line(error)}; {remedy}") from error
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip().partition("\n")[0]
-    return re.sub(r"\?\S*", "", re.sub(r"<\?xml.*", "", text)).strip().rstrip(":")
+    """The first line of a message, with the store's own code of the error."""
+    text = str(error).strip()
+    line = re.sub(r"\?\S*", "", re.sub(r"<\?xml.*", "", text.partition("\n")[0])).strip().rstrip(":")
+    code = re.search(r"<Code>(\w+)</Code>", text)
+    return f"{line} ({code[1]})" if code else line

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,11 +24,22 @@ from migrator.store.catalog import copied
 from migrator.store.disk import disk_errors
 from migrator.store.duplicate import copy_file
 from migrator.store.journal import manifest
-from migrator.store.layout import CATALOG, CATALOG_COPY, IN_STEP, JOURNAL, JOURNAL_COPY, NEW_JOURNAL, name_for_damaged
+from migrator.store.layout import (
+    CATALOG,
+    CATALOG_COPY,
+    ENCRYPTED_SUFFIX,
+    IN_STEP,
+    JOURNAL,
+    JOURNAL_COPY,
+    NEW_JOURNAL,
+    name_for_damaged,
+)
 from migrator.store.objects.age import UndecryptableError
 from migrator.store.objects.bucket import READ_BYTES, Bucket
 from migrator.store.objects.encoding import PLAIN, Encoding
 from migrator.store.repair import SUFFIXES, put_aside, remake
+
+_log = logging.getLogger("migrator.archive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,14 @@ def in_step(root: Path) -> InStep | None:
     return None
 
 
+def holds_archive(bucket: Bucket) -> bool:
+    """Whether a bucket has what a machine without a catalog can begin with. `StorageError` if there is no bucket."""
+    _, objects = bucket.look()
+    return not {f"{name}{suffix}" for name in (JOURNAL, CATALOG) for suffix in ("", ENCRYPTED_SUFFIX)}.isdisjoint(
+        objects
+    )
+
+
 class Mirror:
     """The copies in a bucket of what the folder `root` has. The caller holds both. `known` is how it is reached.
 
@@ -93,6 +113,12 @@ class Mirror:
         if version is not None:
             self._fetch_journal(kept, version.e_tag, ours=ours)
             return
+        if kept is not None and kept.e_tag:
+            _log.warning(
+                "%s has no journal any more, although this machine has put one there; `migrator verify` tells whether "
+                "files are missing, too",
+                self._bucket.name,
+            )
         if not (self._root / CATALOG).exists():
             self._fetch_catalog()
         self._keep("", "")
