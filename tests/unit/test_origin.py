@@ -51,7 +51,7 @@ class Front:
         there = URL(f"{self._sandbox}{request.raw_path}", encoded=True)
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP}
         for name in {"Origin", "Referer"} & headers.keys():  # the tracker knows itself by another name
-            headers[name] = headers[name].replace(f"{request.scheme}://{request.host}", str(self._sandbox))
+            headers[name] = headers[name].replace(self.stranger, str(self._sandbox))
         body = await request.read()
         async with self._session.request(
             request.method, there, headers=headers, data=body, allow_redirects=False
