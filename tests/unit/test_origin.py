@@ -32,8 +32,8 @@ from tests.support.parts import PATIENCE, run_backup, run_load
 from tests.support.tls import served
 
 OPTIONS = {"targetprocess": {"inline_images": "skip"}, "issuetrak": {"created_by": "APIUser"}}
-REDIRECTS = {"redmine", "targetprocess", "teampulse", "squash"}
-"""The files of the others come inside of JSON."""
+REDIRECTS = {"redmine", "roundup", "targetprocess", "teampulse", "squash"}
+"""The files of the others come inside of JSON, or no redirect of theirs is followed."""
 TEXT = ("json", "xml", "html", "form", "text/plain")
 HOP = {"host", "content-length", "transfer-encoding", "connection", "content-encoding", "date", "server"}
 
