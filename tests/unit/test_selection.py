@@ -10,7 +10,7 @@ from datetime import datetime
 
 import pytest
 
-from migrator.errors import ForbiddenError, TrackerUnreachableError
+from migrator.errors import ForbiddenError, RejectedError, TrackerUnreachableError
 from migrator.jobs.options import date, entity, size
 from migrator.layers.dry_run import DryRunTarget
 from migrator.layers.retry import RetryingTarget
@@ -168,6 +168,25 @@ async def test_a_change_outside_of_a_filtered_backup_is_fetched_by_a_full_one(tm
     await run_backup(tracker, tmp_path, selection=only(name_globs=("no such",)))
     assert file.id in stored(tmp_path), "what was stored stays"
     await run_backup(tracker, tmp_path)
+    assert stored(tmp_path) == expected(tracker)
+
+
+async def test_a_filtered_backup_does_not_hide_what_failed_outside_of_it(tmp_path):
+    tracker = small_tracker()
+    file = next(file for file in tracker.files.values() if file.owner.kind == "Story")
+
+    async def on_call(verb, key):
+        if (verb, key) == ("download", file.id):
+            raise RejectedError("status 500")
+
+    tracker.on_call = on_call
+    assert (await run_backup(tracker, tmp_path))["attachments"]["failed"] == 1
+    before = rows(tmp_path, "SELECT * FROM attachments WHERE status = 'failed'")
+    summary = await run_backup(tracker, tmp_path, selection=only(kinds=frozenset({"Bug"})))
+    assert (summary["status"], summary["attachments"]["failed"]) == ("complete", 0), "it says nothing of others"
+    assert rows(tmp_path, "SELECT * FROM attachments WHERE status = 'failed'") == before
+    tracker.on_call = None
+    assert (await run_backup(tracker, tmp_path))["status"] == "complete"
     assert stored(tmp_path) == expected(tracker)
 
 

@@ -172,10 +172,17 @@ class Crawler:
         listed = [(file, Status.PENDING if self._selector.select(file) else Status.SKIPPED) for file in by_id.values()]
         if any(status is Status.PENDING for _, status in listed):
             self._findings.seen.match()
+        listed = await self._without_failed(listed)
         if self._selector.selection.limit is not None:
             await self._executor.call(self._catalog.crawl.record_selected, self._crawl, list(self._selector.selected))
         wanted = await self._executor.call(self._catalog.crawl.record_listing, self._run, entities, listed)
         await self._fetch([by_id[id_] for id_ in by_id if id_ in wanted], pages=int(lists_rest))
+
+    async def _without_failed(self, listed: list[tuple[Attachment, Status]]) -> list[tuple[Attachment, Status]]:
+        """In a crawl of a selection: a file outside of it that failed before stays a failure, so it isn't recorded."""
+        outside = [file.id for file, status in listed if self._partial and status is Status.SKIPPED]
+        failed = await self._executor.call(self._catalog.crawl.failed_among, outside) if outside else set()
+        return [(file, status) for file, status in listed if status is not Status.SKIPPED or file.id not in failed]
 
     async def _fetch(self, attachments: Sequence[Attachment], *, again: bool = False, pages: int = 0) -> None:
         """Have files fetched, and wait until each is recorded. Files that another page has in progress are left out."""

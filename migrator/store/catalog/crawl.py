@@ -135,19 +135,19 @@ class CrawlRecords(CatalogPart):
         with self._database.transaction():
             for statement, values in (*statements_for(_ENTITIES, seen), *statements_for(RECORD_LISTED, listed)):
                 self._db.execute(statement, values)
-        return self._unfinished([row[0] for row in listed])
+        return self._among([row[0] for row in listed], "status IN ('pending', 'failed')")
 
-    def _unfinished(self, ids: Sequence[object]) -> set[str]:
-        unfinished: set[str] = set()
-        for start in range(0, len(ids), 500):
-            batch = ids[start : start + 500]
-            row = self._db.execute(
-                "SELECT json_group_array(attachment_id) FROM attachments WHERE status IN ('pending', 'failed') "
-                f"AND attachment_id IN ({', '.join('?' * len(batch))})",
-                batch,
-            ).fetchone()
-            unfinished.update(json.loads(row[0]))
-        return unfinished
+    def failed_among(self, ids: Sequence[str]) -> set[str]:
+        """Those of these attachments that have failed."""
+        return self._among(ids, "status = 'failed'")
+
+    def _among(self, ids: Sequence[object], condition: str) -> set[str]:
+        row = self._db.execute(  # a cross join asks for each id, whatever else is indexed
+            "SELECT json_group_array(attachment_id) FROM json_each(?) CROSS JOIN attachments ON attachment_id = value "
+            f"WHERE {condition}",
+            [json.dumps(ids)],
+        ).fetchone()
+        return set(json.loads(row[0]))
 
     def record_entity_error(self, run: int, entity: Entity, error: str | None, *, expected: bool = False) -> None:
         """Record that the attachments of this entity could not be listed, or with None that they can be again.
