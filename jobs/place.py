@@ -6,21 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from migrator.config import (
-    Configuration,
-    is_address,
-    local_folder,
-    look_up,
-    look_up_text,
-    read_configuration,
-    store_address,
-    warning_of_plain_text,
-)
+from migrator.config import is_address, local_folder, store_address
 from migrator.errors import ConfigError
 from migrator.filenames import readable
 from migrator.store import Bucket, BucketAddress, Encryption, InStep, in_step
 
 if TYPE_CHECKING:
+    from migrator.config import Configuration
     from migrator.pipeline.export import InBucket
 
 OBSTORE_KEYS = {
@@ -58,6 +50,8 @@ Place = Path | ArchivePlace
 
 def place_of(configuration: Configuration) -> Place:
     """The archive of a configuration. Looks up the keys of its store."""
+    from migrator.config import look_up
+
     settings, url = configuration.settings.storage, configuration.settings.archive
     if not is_address(url):
         return _folder(configuration.archive)
@@ -84,6 +78,8 @@ def place_of(configuration: Configuration) -> Place:
 
 def _encryption_of(configuration: Configuration) -> Encryption | None:
     """[encryption]; the private key is looked up when something is read."""
+    from migrator.config import look_up_text
+
     section = configuration.settings.encryption
     if section is None:
         return None
@@ -107,6 +103,8 @@ def place_named(given: str) -> Place:
         return _reached(folder, in_step(folder) or InStep(url))
     path = Path(given)
     if path.is_file():
+        from migrator.config import read_configuration
+
         return place_of(read_configuration(path))
     return _folder(path)
 
@@ -159,6 +157,8 @@ def shown(place: Place) -> str:
 
 def plain_keys(configuration: Configuration) -> list[str]:
     """A warning for each key of the store that the file has in plain text."""
+    from migrator.config import warning_of_plain_text
+
     settings = configuration.settings.storage
     given = {key: getattr(settings, key) for key in ("secret_key", "session_token")}
     found = [f"storage.{key}" for key, value in given.items() if isinstance(value, str)]

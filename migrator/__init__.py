@@ -11,7 +11,7 @@ The map: what each module or package may import of the others. `tests/test_house
     selection                   <- model, errors, hints
     mapping                     <- model, errors, hints, printable, whole_file
     store                       <- model, errors, dates, first_use, units
-    config                      <- errors, filenames, hints, printable, units, mapping
+    config                      <- errors, filenames, first_use, hints, printable, units, mapping
     wire                        <- model, errors, ports, sniffing, units
     layers, trackers            <- model, errors, ports, sniffing, wire
     pipeline                    <- model, errors, filenames, first_use, hints, printable, units, whole_file, ports,

@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "selection": "model errors hints",
     "mapping": "model errors hints printable whole_file",
     "store": "model errors dates first_use units",
-    "config": "errors filenames hints printable units mapping",
+    "config": "errors filenames first_use hints printable units mapping",
     "wire": "model errors ports sniffing units",
     "layers": "model errors ports sniffing wire",
     "trackers": "model errors ports sniffing wire",

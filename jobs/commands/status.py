@@ -52,8 +52,11 @@ def command(output: Output, /, *, archive: Place, at: str, check: bool) -> Statu
 
 def _retention(given: str | None) -> Retention:
     """The rules of [retention], if a configuration was given."""
-    from migrator.config import read_configuration
-    from migrator.jobs.commands.prune import configured_retention
     from migrator.pipeline.prune import KEEP_ALL
 
-    return configured_retention(read_configuration(Path(given))) if given and Path(given).is_file() else KEEP_ALL
+    if not given or not Path(given).is_file():
+        return KEEP_ALL
+    from migrator.config import read_configuration
+    from migrator.jobs.commands.prune import configured_retention
+
+    return configured_retention(read_configuration(Path(given)))

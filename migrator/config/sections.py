@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from yarl import URL
 
 from migrator.config.base import Flag, PathText, Secret, Secrets, Section, address, example
-from migrator.config.storage import EncryptionSection, StorageSection, store_address
+from migrator.config.storage import EncryptionSection, StorageSection
+from migrator.config.stores import store_address
 from migrator.mapping import parse_rule
 from migrator.units import parse_duration, parse_rate, parse_share
 

@@ -16,7 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from migrator.config.messages import options_message, unknown_key, validation_messages
 from migrator.config.sections import NotifySection, Settings
-from migrator.config.storage import StorageSection, is_address, local_folder
+from migrator.config.storage import StorageSection
+from migrator.config.stores import is_address, local_folder
 from migrator.errors import ConfigError
 from migrator.filenames import on_disk
 
