@@ -192,7 +192,7 @@ def test_files_that_a_guide_names_exist(guide):
 
 
 def test_scripts_can_be_run():
-    ours = (".ci/run", ".ci/lowest", ".ci/with-tracker", ".ci/with-trackers")
+    ours = (".ci/run", ".ci/versions", ".ci/coverage", ".ci/with-tracker", ".ci/with-trackers")
     for script in ("tests/run", *ours):
         assert (ROOT / script).stat().st_mode & 0o111, script
 

@@ -136,7 +136,7 @@ WAYS: dict[Callable[[str], Spoil], tuple[dict[str, str], str]] = {
     elsewhere: ({"sizes and bytes": "warn"}, "can't be had"),
     logged_out: ({"sizes and bytes": "warn"}, "can't be had"),
     one_forbidden: ({"sizes and bytes": "warn"}, "1 of "),
-    changing: ({"sizes and bytes": "warn"}, "are others the second time"),
+    changing: ({"sizes and bytes": "warn"}, "differ the second time"),
     made_up_coding: ({}, ""),
     forgetful: ({"listings": "FAIL"}, ""),
     generous: ({"a file that is not there": "FAIL"}, "bytes"),
