@@ -92,6 +92,8 @@ def _after_trouble(summary: Summary, place: str) -> str:
         return f"run the same command again; to accept what can't be fixed: migrator accept {place} --list"
     if isinstance(summary, RollbackSummary) and summary.deletions.impossible == summary.deletions.planned:
         return ""
+    if isinstance(summary, LoadSummary) and any(not failure.owner.kind for failure in summary.failures):
+        return ""  # files that are not believed to be gone: the reason says what to do
     if isinstance(summary, LoadSummary) and summary.not_in_archive:
         return _after_lacking(place)
     if isinstance(summary, MigrateSummary) and summary.declined and summary.map:

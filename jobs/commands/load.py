@@ -36,6 +36,7 @@ def _former_spelling(_context: click.Context, _parameter: click.Parameter, given
     is_flag=True,
     help="If a row has changed, delete its files at the old entity once they have arrived at the new one.",
 )
+@click.option("--accept-gone", is_flag=True, help="Send again what is gone from the target, however many files it is.")
 @click.option("--strict", is_flag=True, help="Exit with status 3 if files have no row, or rows match nothing.")
 @at_option
 @yes_option
@@ -50,6 +51,7 @@ def command(
     verify_content: bool,
     verify: str | None,
     move_changed: bool,
+    accept_gone: bool,
     strict: bool,
     at: str,
     yes: bool,
@@ -63,15 +65,15 @@ def command(
     lacks, because the backup failed to fetch them or did not end, are named (exit status 3).
 
     A row that was added to the mapping is loaded. If a row was changed, its files go to the new entity, and those at
-    the old one are listed; --move-changed deletes them there under the same conditions as rollback: only what a load
-    sent and nobody has changed. On a terminal it asks first, once the load is done. With [mapping] create_missing,
-    entities without a row get a stub at the target, and a row.
+    the old one are listed; --move-changed deletes them there as rollback would, once the load is done; on a terminal
+    it asks first. With [mapping] create_missing, entities without a row get a stub at the target, and a row.
 
     Afterwards the target is read back: names and sizes always, contents with --verify-content. That covers the files of
     this run, or, if there was nothing to do, all files recorded as being there. A file that differs has failed (exit
     status 3). A name or a text that the target altered is reported, but doesn't count as a failure.
-    What earlier loads sent is looked for, too: a file that is gone from there has failed, and the next load sends it
-    again.
+
+    What earlier loads sent is looked for, too. A file that is gone has failed, and the next load sends it again. If
+    more than a fifth is gone, the account may just no longer see them: nothing is sent again without --accept-gone.
 
     With --at, what the source held in that snapshot is loaded; a file that was loaded already is not sent again. What
     --limit and the filters leave out is counted as skipped, stays planned, and is loaded by a later run without them.
@@ -92,11 +94,21 @@ def command(
             dry_run=dry_run,
             verify_content=verify_content,
             selection=selection,
+            accept_gone=accept_gone,
             strict=strict,
             at=at,
         )
     )
-    if not move_changed or not summary.changed or summary.status is RunStatus.INTERRUPTED:
+    return _without_former(configuration, summary, output, dry_run=dry_run, yes=yes) if move_changed else summary
+
+
+def _without_former(
+    configuration: Configuration, summary: LoadSummary, output: Output, *, dry_run: bool, yes: bool
+) -> LoadSummary:
+    """Delete the files at entities to which the mapping no longer sends them, if a person agrees."""
+    from migrator.jobs.runtime import run_job
+
+    if not summary.changed or summary.status is RunStatus.INTERRUPTED:
         return summary
     if not dry_run and not _may_delete(configuration, summary, yes=yes):
         return summary
@@ -125,6 +137,7 @@ async def run_load(
     dry_run: bool = False,
     verify_content: bool = False,
     selection: Selection | None = None,
+    accept_gone: bool = False,
     strict: bool = False,
     at: str = "",
 ) -> LoadSummary:
@@ -154,6 +167,7 @@ async def run_load(
         rows=rows,
         source_kinds=adapter_of(configuration.settings.source, "source").capabilities.kinds,
         strict=strict,
+        accept_gone=accept_gone,
     )
     if settings.create_missing and not settings.creates:
         output.warn("with --limit or a filter no entities are created at the target")

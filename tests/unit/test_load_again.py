@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from migrator.errors import ConnectError, ForbiddenError, TrackerUnreachableError
+from migrator.errors import ConnectError, ForbiddenError, GoneError, TrackerUnreachableError
 from migrator.layers.dry_run import DryRunTarget
 from migrator.layers.retry import RetryingTarget
 from migrator.selection import Selection
@@ -42,12 +42,14 @@ def refusing(error, *calls):
     return on_call
 
 
-async def test_an_emptied_target_is_named_and_filled_again(loaded):
+async def test_an_emptied_target_is_named_and_filled_again_with_consent(loaded):
     root, source, target, mapping = loaded
     sent = target.uploads
     for file in list(target.files):
         target.remove(file)
-    found = await run_load(target, root, mapping)
+    named = await run_load(target, root, mapping)
+    assert (named["status"], named["uploads"]["failed"], target.uploads) == ("incomplete", 0, sent)
+    found = await run_load(target, root, mapping, accept_gone=True)
     assert (found["status"], found["uploads"]["failed"], target.uploads) == ("incomplete", sent, sent)
     assert found["uploads"]["already_there"] == 0
     assert {failure["reason"] for failure in found["failures"]} == {
@@ -58,6 +60,44 @@ async def test_an_emptied_target_is_named_and_filled_again(loaded):
     assert contents(target, mapping, of_targets=True) == contents(source, mapping, of_targets=False)
     assert (await run_load(target, root, mapping))["uploads"]["already_there"] == sent
     assert target.uploads == 2 * sent
+
+
+class Blind(MemoryTarget):
+    """A target whose account may no longer see any file; it says that they are not there."""
+
+    async def find_attachments(self, owner):
+        return ()
+
+    async def read_back(self, remote, sink):
+        raise GoneError("status 404")
+
+
+@pytest.mark.parametrize("how", [{}, {"verify_content": True}, {"dry_run": True}])
+async def test_an_account_that_sees_no_files_is_no_emptied_target(loaded, how):
+    root, _, target, mapping = loaded
+    sent, before = target.uploads, rows(root, "SELECT * FROM uploads")
+    for _ in range(2):
+        blind = RetryingTarget(Blind(target), PATIENCE)
+        blind = DryRunTarget(blind) if "dry_run" in how else blind
+        found = await run_load(None, root, mapping, target=blind, **how)
+        assert found["status"] == "incomplete"
+        assert (
+            f"{sent} of {sent} files that earlier loads sent are not at the target" in found["failures"][-1]["reason"]
+        )
+        assert len(found["failures"]) == sent + 1, "each of them is named"
+    assert (target.uploads, rows(root, "SELECT * FROM uploads")) == (sent, before), "nothing was sent or recorded"
+    assert (await run_load(target, root, mapping))["status"] == "complete"
+    assert target.uploads == sent
+
+
+async def test_a_few_files_that_are_gone_are_sent_again_without_consent(loaded):
+    root, _, target, mapping = loaded
+    sent = target.uploads
+    for file in list(target.files)[:10]:
+        target.remove(file)
+    assert (await run_load(target, root, mapping))["uploads"]["failed"] == 10
+    assert (await run_load(target, root, mapping))["uploads"]["uploaded"] == 10
+    assert target.uploads == sent + 10
 
 
 async def test_the_files_of_a_deleted_entity_are_named(loaded):

@@ -21,6 +21,7 @@ from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.load.still_there import PresenceCheck
 from migrator.pipeline.load.stubs import StubCreator
 from migrator.pipeline.load.upload import Uploader
+from migrator.pipeline.load.vanished import VanishedUploads
 from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import AlteredUpload, Failure, LoadSummary, UploadCounts
 from migrator.pipeline.workers import run_workers
@@ -108,7 +109,8 @@ class _Load(Job[LoadSummary]):
         self._planned = False
         self._unmapped = 0
         self._content: ContentCheck | None = None
-        self._presence = PresenceCheck(target, context, settings, uploader.dry_run, uploader.reader(), progress)
+        self._vanished = VanishedUploads(context, settings, uploader.dry_run)
+        self._presence = PresenceCheck(target, context, settings, self._vanished, uploader.reader(), progress)
         self._skipped: set[tuple[str, EntityRef]] = set()
 
     @override
@@ -149,8 +151,8 @@ class _Load(Job[LoadSummary]):
         failed = [failure for failure in failed if (failure.attachment, failure.target) not in self._skipped]
         failures = self._uploader.dry_run.failures if dry_run else failed
         failures = [*failures, *self._presence.unread, *(self._content.unread if self._content else ())]
-        failures += self._stubs.failures if self._stubs else []
-        missing = self._presence.missing if dry_run else 0  # a dry run leaves them in the catalog as they are
+        failures += [*self._vanished.failures, *(self._stubs.failures if self._stubs else ())]
+        missing = self._vanished.missing if dry_run else 0  # a dry run leaves them in the catalog as they are
         planned = sum(counts.values()) - counts[UploadStatus.ROLLED_BACK]
         selected = planned - len(self._skipped)
         summary = LoadSummary(
@@ -193,6 +195,7 @@ class _Load(Job[LoadSummary]):
             checked_all = await self._check_content()
         if not checked_all and not self._stop.requested:
             await self._presence.run(settled, self._uploader.selects, count)
+        await self._vanished.judge()
 
     async def _settled_before(self) -> list[EntityRef]:
         """Target entities with files that earlier runs brought there; a restore looks at none of them."""
@@ -211,7 +214,7 @@ class _Load(Job[LoadSummary]):
         if everything:
             uploads = await self._executor.call(arrived, identity)
         self._content = ContentCheck(
-            self._target, self._catalog, identity, self._executor, self._uploader.reader(), self._stop
+            self._target, self._catalog, identity, self._executor, self._uploader.reader(), self._stop, self._vanished
         )
         await self._content.run(uploads, self._settings.uploads)
         return everything

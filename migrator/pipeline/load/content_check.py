@@ -1,7 +1,7 @@
 """The content check of a load: files at the target are read back and hashed.
 
-If the content differs, or the file is gone, the upload is `failed`. The next load sends a file again that is gone, but
-one that differs only after a person has deleted it there. A text that the target re-encoded counts as the same, and is
+If the content differs, the upload is `failed`, and sent again only after a person has deleted it there. A file that is
+gone is one of the `VanishedUploads`. A text that the target re-encoded counts as the same, and is
 reported as altered.
 
 Beware: that a file can't be read now says nothing about its content; it is named, and its upload stays unchanged. A
@@ -16,7 +16,8 @@ from migrator import errors
 from migrator.model import Altered, Attachment, EntityRef, Upload
 from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.load.finding import DIFFERS
-from migrator.pipeline.load.still_there import NO_LONGER_THERE, is_there
+from migrator.pipeline.load.still_there import is_there
+from migrator.pipeline.load.vanished import NO_LONGER_THERE, VanishedUploads
 from migrator.pipeline.reading import Reader, remote_of
 from migrator.pipeline.stop import StopToken
 from migrator.pipeline.summary import ContentCounts, Failure
@@ -29,10 +30,17 @@ class ContentCheck:
     """Reads back files that arrived. `unread` are failures for those that could not be read."""
 
     def __init__(
-        self, target: Target, catalog: Catalog, identity: str, executor: SerialExecutor, reader: Reader, stop: StopToken
+        self,
+        target: Target,
+        catalog: Catalog,
+        identity: str,
+        executor: SerialExecutor,
+        reader: Reader,
+        stop: StopToken,
+        vanished: VanishedUploads,
     ) -> None:
         self._target, self._catalog, self._identity, self._executor = target, catalog, identity, executor
-        self._reader, self._stop = reader, stop
+        self._reader, self._stop, self._vanished = reader, stop, vanished
         self._same = self._differ = 0
         self.unread: list[Failure] = []
 
@@ -64,6 +72,9 @@ class ContentCheck:
                 self.unread.append(Failure.of_upload(upload, f"could not be read back: {error}"))
                 continue
             self._same, self._differ = self._same + (not problem), self._differ + bool(problem)
+            await self._vanished.looked_for(1, [upload] if problem == NO_LONGER_THERE else [])
+            if problem == NO_LONGER_THERE:
+                continue
             await self._executor.call(
                 self._catalog.uploads.record_content_check, self._identity, upload, problem, altered
             )

@@ -17,6 +17,7 @@ class LoadSettings:
     `create_missing` creates a stub for each entity without a row, enters it in `mapping` and gives it to `add_rows`.
     `rows` are the rows of the mapping file, if there is one; `source_kinds` are all kinds that the source can have.
     `restores`: the target is the archive's own source, and the mapping sends what that lost back to where it was.
+    `accept_gone`: what earlier loads sent and is not at the target any more is sent again, however much it is.
     `strict`: files without a row, and rows that match nothing, make the run incomplete.
 
     `look_again` is the length of a second in all waits for an upload, `second` that of a second in its age (default:
@@ -38,6 +39,7 @@ class LoadSettings:
     strict: bool = False
     second: float | None = None
     restores: bool = False
+    accept_gone: bool = False
 
     @property
     def side(self) -> str:

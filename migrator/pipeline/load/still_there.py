@@ -4,19 +4,18 @@ The catalog says only that a file arrived once; somebody may have deleted it the
 load lists every entity that has such files: one list for each entity, no file is read.
 
 Beware: a list alone proves nothing. A file that it lacks is requested by its id, and only if the target says that this
-is gone, too, the upload has failed, and the next load sends it again. If it can't be found out, the file is named, and
-its upload stays as it is.
+is gone, too, it is one of the `VanishedUploads`. If it can't be found out, the file is named, and its upload stays as
+it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable
 
 from migrator import errors
-from migrator.model import Attachment, EntityRef, Upload, UploadStatus
-from migrator.pipeline.load.dry_run import DryRunReport
+from migrator.model import Attachment, EntityRef, Upload
 from migrator.pipeline.load.settings import LoadSettings
+from migrator.pipeline.load.vanished import VanishedUploads
 from migrator.pipeline.reading import Reader, remote_of
 from migrator.pipeline.run import RunContext
 from migrator.pipeline.summary import Failure
@@ -24,31 +23,23 @@ from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.progress import Progress
 
-NO_LONGER_THERE = "no longer at the target; the next load sends it again"
-"""Why an upload that had arrived has failed."""
-_IN_A_DRY_RUN = "no longer at the target; a load records that, and the one after it sends it again"
-
 
 class PresenceCheck:
-    """Looks for the uploads that earlier runs settled. `missing` are gone, by number; `unread` could not be looked for.
-
-    In a dry run those that are gone are reported in `report`, and nothing is recorded.
-    """
+    """Looks for the uploads that earlier runs settled. `unread` could not be looked for."""
 
     def __init__(
         self,
         target: Target,
         context: RunContext,
         settings: LoadSettings,
-        report: DryRunReport,
+        vanished: VanishedUploads,
         reader: Reader,
         progress: Progress,
     ) -> None:
-        self._target, self._settings, self._report = target, settings, report
+        self._target, self._settings, self._vanished = target, settings, vanished
         self._uploads, self._executor = context.catalog.uploads, context.executor
         self._run, self._stop = context.run, context.stop
         self._reader, self._progress = reader, progress
-        self.missing = 0
         self.unread: list[Failure] = []
 
     async def run(self, entities: Iterable[EntityRef], selects: Callable[[Upload], bool], count: int) -> None:
@@ -77,7 +68,8 @@ class PresenceCheck:
                 self._could_not_look(upload, f"{to} could not be listed: {error}")
             return
         unlisted = [upload for upload in uploads if upload.remote_id not in listed]
-        await self._record_missing([upload for upload in unlisted if await self._is_missing(upload)])
+        missing = [upload for upload in unlisted if await self._is_missing(upload)]
+        await self._vanished.looked_for(len(uploads), missing)
         for _ in range(len(uploads) - len(unlisted)):
             self._progress.done()
 
@@ -92,16 +84,6 @@ class PresenceCheck:
             return False
         self._progress.done(failed=missing)
         return missing
-
-    async def _record_missing(self, missing: Sequence[Upload]) -> None:
-        self.missing += len(missing)
-        record, identity = self._uploads.record_content_check, self._settings.identity
-        if self._settings.dry_run:
-            for upload in missing:
-                self._report.add(upload, UploadStatus.FAILED, upload.name, _IN_A_DRY_RUN)
-        elif missing:
-            records = [partial(record, identity, upload, NO_LONGER_THERE) for upload in missing]
-            await self._executor.call(self._uploads.record_together, records)
 
     def _could_not_look(self, upload: Upload, reason: str) -> None:
         self.unread.append(Failure.of_upload(upload, reason))
