@@ -86,24 +86,23 @@ def _after_lacking(place: str) -> str:
 
 
 def _after_trouble(summary: Summary, place: str) -> str:
-    if isinstance(summary, BackupSummary) and summary.failures:
-        if not any(failure.owner.kind for failure in summary.failures):
+    match summary:
+        case BackupSummary() if summary.failures and not any(failure.owner.kind for failure in summary.failures):
             return ""  # a listing, or a filter that matches nothing: its reason says what to do
-        return f"run the same command again; to accept what can't be fixed: migrator accept {place} --list"
-    if isinstance(summary, RollbackSummary) and summary.deletions.impossible == summary.deletions.planned:
-        return ""
-    if isinstance(summary, LoadSummary) and any(not failure.owner.kind for failure in summary.failures):
-        return ""  # files that are not believed to be gone: the reason says what to do
-    if isinstance(summary, LoadSummary) and summary.not_in_archive:
-        return _after_lacking(place)
-    if isinstance(summary, MigrateSummary) and summary.declined and summary.map:
-        proposal = shlex.quote(summary.map.mapping or "")
-        return f"correct {proposal}, save it as the mapping, then run: migrator migrate {place}"
-    if isinstance(summary, RUN_AGAIN):
-        return "run the same command again; it tries again what failed"
-    if isinstance(summary, CheckSummary):
-        return f"correct what is marked FAIL, then run: migrator check {place}"
-    return ""
+        case LoadSummary() if not all(failure.owner.kind for failure in summary.failures):
+            return ""  # files that are not believed to be gone: its reason says what to do
+        case BackupSummary() if summary.failures:
+            return f"run the same command again; to accept what can't be fixed: migrator accept {place} --list"
+        case RollbackSummary() if summary.deletions.impossible == summary.deletions.planned:
+            return ""
+        case LoadSummary() if summary.not_in_archive:
+            return _after_lacking(place)
+        case MigrateSummary() if summary.declined and summary.map:
+            proposal = shlex.quote(summary.map.mapping or "")
+            return f"correct {proposal}, save it as the mapping, then run: migrator migrate {place}"
+        case CheckSummary():
+            return f"correct what is marked FAIL, then run: migrator check {place}"
+    return "run the same command again; it tries again what failed" if isinstance(summary, RUN_AGAIN) else ""
 
 
 def _after_success(summary: Summary, place: str, given: str) -> str:

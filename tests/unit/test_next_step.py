@@ -80,6 +80,7 @@ def rehearsal(failed: int) -> LoadSummary:
         (accepted(2, 0), "migrator backup 'to be.toml'"),
         (accepted(1, 1), None),
         (accepted(0, 0), None),
+        (replace(rehearsal(1), dry_run=None, failures=(OF_LISTING,)), None),
         (rehearsal(0), "migrator backup 'to be.toml', then the same command again"),
         (rehearsal(1), "correct what would fail, then run this again"),
         (restore(2, RunStatus.INCOMPLETE), "correct what would fail, then run this again"),
