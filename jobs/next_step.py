@@ -89,7 +89,7 @@ def _after_trouble(summary: Summary, place: str) -> str:
     match summary:
         case BackupSummary() if summary.failures and not any(failure.owner.kind for failure in summary.failures):
             return ""  # a listing, or a filter that matches nothing: its reason says what to do
-        case LoadSummary() if not all(failure.owner.kind for failure in summary.failures):
+        case LoadSummary() | RollbackSummary() if not all(failure.owner.kind for failure in summary.failures):
             return ""  # files that are not believed to be gone: its reason says what to do
         case BackupSummary() if summary.failures:
             return f"run the same command again; to accept what can't be fixed: migrator accept {place} --list"

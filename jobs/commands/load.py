@@ -99,11 +99,13 @@ def command(
             at=at,
         )
     )
-    return _without_former(configuration, summary, output, dry_run=dry_run, yes=yes) if move_changed else summary
+    if not move_changed:
+        return summary
+    return _without_former(configuration, summary, output, dry_run=dry_run, yes=yes, accept_gone=accept_gone)
 
 
 def _without_former(
-    configuration: Configuration, summary: LoadSummary, output: Output, *, dry_run: bool, yes: bool
+    configuration: Configuration, summary: LoadSummary, output: Output, *, dry_run: bool, yes: bool, accept_gone: bool
 ) -> LoadSummary:
     """Delete the files at entities to which the mapping no longer sends them, if a person agrees."""
     from migrator.jobs.runtime import run_job
@@ -112,7 +114,9 @@ def _without_former(
         return summary
     if not dry_run and not _may_delete(configuration, summary, yes=yes):
         return summary
-    return run_job(lambda stop: _delete_at_former(configuration, summary, output, stop, dry_run=dry_run))
+    return run_job(
+        lambda stop: _delete_at_former(configuration, summary, output, stop, dry_run=dry_run, accept_gone=accept_gone)
+    )
 
 
 def _may_delete(configuration: Configuration, summary: LoadSummary, *, yes: bool) -> bool:
@@ -207,7 +211,13 @@ def _tell_what_is_left_out(output: Output, summary: LoadSummary, mapping: str, *
 
 
 async def _delete_at_former(
-    configuration: Configuration, summary: LoadSummary, output: Output, stop: asyncio.Event, *, dry_run: bool
+    configuration: Configuration,
+    summary: LoadSummary,
+    output: Output,
+    stop: asyncio.Event,
+    *,
+    dry_run: bool,
+    accept_gone: bool,
 ) -> LoadSummary:
     """Delete files at former entities that have arrived at the new ones; `moved` in the summary counts them."""
     from migrator.jobs.place import place_of
@@ -218,7 +228,7 @@ async def _delete_at_former(
 
     target = wire_target(configuration, dry_run=dry_run)
     uploads, only = configuration.settings.limits.uploads, deletable(summary.changed or ())
-    settings = RollbackSettings(target.identity, None, uploads, dry_run=dry_run, only=only)
+    settings = RollbackSettings(target.identity, None, uploads, dry_run=dry_run, only=only, accept_gone=accept_gone)
     try:
         with held_archive(place_of(configuration), "load") as (_, catalog):
             with failure_recorded("load", catalog):

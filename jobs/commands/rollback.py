@@ -22,14 +22,18 @@ if TYPE_CHECKING:
 @config_argument
 @click.option("--run", "load", type=click.IntRange(1), help="Undo this load only; `migrator status` lists the runs.")
 @click.option("--dry-run", is_flag=True, help="Look at the target and report what would be deleted; delete nothing.")
+@click.option("--accept-gone", is_flag=True, help="Take as deleted what is not found, however many files it is.")
 @yes_option
 @click.pass_obj
-def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool, yes: bool) -> RollbackSummary:
+def command(
+    output: Output, /, *, config: Path, load: int | None, dry_run: bool, accept_gone: bool, yes: bool
+) -> RollbackSummary:
     """Delete from the target of CONFIG exactly what a load, or all loads, put there.
 
     A file is deleted by its id, and only if it is still the one that was sent: its name, size and content are compared
     first. What was there before a load, or has changed since, stays and is listed (exit status 3). Run again, it
-    continues where it was stopped or killed; a later load uploads again what was rolled back.
+    continues where it was stopped or killed; a later load uploads again what was rolled back. If more than a fifth of
+    the files is not found, the account may just no longer see them: they stay (exit status 3) without --accept-gone.
 
     On a terminal it asks first, showing the number of files and the address; "no" deletes nothing (exit status 130).
     """
@@ -40,7 +44,9 @@ def command(output: Output, /, *, config: Path, load: int | None, dry_run: bool,
     require_backup(configuration, config)
     if not dry_run and not yes:
         _require_consent(configuration, load)
-    return run_job(lambda stop: run_rollback(configuration, output, stop, load, dry_run=dry_run))
+    return run_job(
+        lambda stop: run_rollback(configuration, output, stop, load, dry_run=dry_run, accept_gone=accept_gone)
+    )
 
 
 def _require_consent(configuration: Configuration, load: int | None) -> None:
@@ -57,7 +63,13 @@ def _require_consent(configuration: Configuration, load: int | None) -> None:
 
 
 async def run_rollback(
-    configuration: Configuration, output: Output, stop: asyncio.Event, load: int | None = None, *, dry_run: bool = False
+    configuration: Configuration,
+    output: Output,
+    stop: asyncio.Event,
+    load: int | None = None,
+    *,
+    dry_run: bool = False,
+    accept_gone: bool = False,
 ) -> RollbackSummary:
     """Log in, lock the archive, roll back one load, or all into this target."""
     from migrator.jobs.place import place_of
@@ -69,7 +81,8 @@ async def run_rollback(
     target = wire_target(configuration, dry_run=dry_run)
     for warning in target.warnings:
         output.warn(warning)
-    settings = RollbackSettings(target.identity, load, configuration.settings.limits.uploads, dry_run=dry_run)
+    uploads = configuration.settings.limits.uploads
+    settings = RollbackSettings(target.identity, load, uploads, dry_run=dry_run, accept_gone=accept_gone)
     try:
         with held_archive(place_of(configuration), "rollback") as (_, catalog):
             with failure_recorded(f"rollback{DRY_RUN}" if dry_run else "rollback", catalog):

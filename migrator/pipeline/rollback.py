@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from typing_extensions import override
@@ -22,6 +23,7 @@ from migrator.pipeline.load import Remapped, fits, is_passing, likeness, resembl
 from migrator.pipeline.reading import HashSink, remote_of
 from migrator.pipeline.run import DRY_RUN, Job, RunContext, run_context
 from migrator.pipeline.summary import DeletionCounts, Failure, RollbackSummary
+from migrator.pipeline.vanished import NOT_BELIEVED, VanishedUploads
 from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
@@ -36,7 +38,7 @@ class RollbackSettings:
     """The settings of a rollback. `identity` names the target.
 
     `load` is the id of the run to undo; None undoes all loads into this target. `only` restricts it to these
-    attachments on these target entities.
+    attachments on these target entities. `accept_gone`: what is not at the target any more is gone, however much it is.
     """
 
     identity: str
@@ -44,6 +46,7 @@ class RollbackSettings:
     deletes: int = 4
     dry_run: bool = False
     only: Remapped | None = None
+    accept_gone: bool = False
 
 
 async def rollback(
@@ -79,6 +82,9 @@ class _Rollback(Job[RollbackSummary]):
         self._planned = 0
         self._counts: Counter[str] = Counter()
         self._failures: list[Failure] = []
+        self._vanished = VanishedUploads(
+            self._record_vanished, "load" if settings.only else "rollback", accepted=settings.accept_gone
+        )
 
     @override
     async def flush(self) -> None:
@@ -113,6 +119,10 @@ class _Rollback(Job[RollbackSummary]):
         self._progress.all_known()
         count = min(settings.deletes, self._target.capabilities.max_writes)
         await run_workers(entities, self._roll_back_entity, count, self._stop)
+        await self._vanished.judge()
+        for upload in self._vanished.not_believed:
+            self._count(upload, FAILED, NOT_BELIEVED)
+        self._failures += self._vanished.failures
 
     async def _roll_back_entity(self, to: EntityRef) -> None:
         """Roll back the files that were sent to one target entity, one after the other."""
@@ -132,11 +142,17 @@ class _Rollback(Job[RollbackSummary]):
             for upload in uploads:
                 self._count(upload, FAILED, f"{to} at the target: {error}")
             return
+        await self._vanished.looked_for(len(uploads), [])
         for upload in uploads:
             if self._stop.requested:
                 self._stop.left_undone = True
                 break
             await self._roll_back(upload, listed)
+
+    async def _record_vanished(self, uploads: Sequence[Upload]) -> None:
+        for upload in uploads:
+            await self._record(upload, UploadStatus.ROLLED_BACK)
+            self._count(upload, ALREADY_GONE)
 
     def _is_meant(self, upload: Upload) -> bool:
         only = self._settings.only
@@ -210,8 +226,11 @@ class _Rollback(Job[RollbackSummary]):
         except (errors.RejectedError, errors.UnexpectedBodyError) as error:
             if not list_is_proof and not isinstance(error, errors.GoneError):
                 raise
-            await self._record(upload, UploadStatus.ROLLED_BACK)
-            self._count(upload, DELETED if upload.deleting else ALREADY_GONE)
+            if upload.deleting:
+                await self._record(upload, UploadStatus.ROLLED_BACK)
+                self._count(upload, DELETED)
+            else:
+                await self._vanished.looked_for(0, [upload])
             return
         self._count(upload, CHANGED, f"no longer on {upload.to}, but still there: it was moved")
 

@@ -13,6 +13,7 @@ from migrator.errors import (
     ConfigError,
     ConnectError,
     ForbiddenError,
+    GoneError,
     OutcomeUnknownError,
     RetriableError,
     TrackerUnreachableError,
@@ -60,6 +61,42 @@ async def test_rollback_leaves_the_target_as_it_was(loaded):
     assert target.content == before
     counts = dict(rows(root, "SELECT status, count(*) FROM uploads GROUP BY 1"))
     assert counts["rolled_back"] == sent
+
+
+class Blind(MemoryTarget):
+    """A target whose account may no longer see any file; it says that they are not there."""
+
+    async def find_attachments(self, owner):
+        return ()
+
+    async def read_back(self, remote, sink):
+        raise GoneError("status 404")
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_an_account_that_sees_no_files_rolls_nothing_back(loaded, dry_run):
+    root, _source, target, _mapping, before = loaded
+    sent, recorded = len(ours(target, before)), rows(root, "SELECT * FROM uploads")
+    blind = RetryingTarget(Blind(target), PATIENCE)
+    blind = DryRunTarget(blind) if dry_run else blind
+    summary = await run_rollback(None, root, target=blind, dry_run=dry_run)
+    assert summary["status"] == "incomplete"
+    assert_deletions(summary, planned=sent, failed=sent)
+    assert f"{sent} of {sent} files that were sent are not at the target" in summary["failures"][-1]["reason"]
+    assert rows(root, "SELECT * FROM uploads") == recorded
+    assert_deletions(await run_rollback(target, root), planned=sent, deleted=sent)
+    assert target.content == before
+
+
+async def test_what_is_gone_from_the_target_is_rolled_back_with_consent(loaded):
+    root, _source, target, _mapping, before = loaded
+    sent = len(ours(target, before))
+    for file in ours(target, before):
+        target.remove(file.id)
+    assert_deletions(await run_rollback(target, root), planned=sent, failed=sent)
+    summary = await run_rollback(target, root, accept_gone=True)
+    assert (summary["status"], summary["deletions"]["already_gone"]) == ("complete", sent)
+    assert_deletions(await run_rollback(target, root))
 
 
 async def test_second_rollback_has_nothing_to_do(loaded):

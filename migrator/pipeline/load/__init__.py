@@ -9,21 +9,23 @@ Beware: a plan is only as good as its mapping. What an earlier mapping planned, 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 
 from typing_extensions import override
 
-from migrator.model import EntityRef, RunStatus, UploadStatus
+from migrator.model import EntityRef, RunStatus, Upload, UploadStatus
 from migrator.pipeline.load.arrivals import fits, is_passing, likeness, resembles
 from migrator.pipeline.load.content_check import ContentCheck
 from migrator.pipeline.load.left_out import Leftovers
 from migrator.pipeline.load.remapped import Remapped, deletable, remapped_uploads
 from migrator.pipeline.load.settings import LoadSettings
-from migrator.pipeline.load.still_there import PresenceCheck
+from migrator.pipeline.load.still_there import GONE_IN_A_DRY_RUN, NO_LONGER_THERE, PresenceCheck
 from migrator.pipeline.load.stubs import StubCreator
 from migrator.pipeline.load.upload import Uploader
-from migrator.pipeline.load.vanished import VanishedUploads
 from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.summary import AlteredUpload, Failure, LoadSummary, UploadCounts
+from migrator.pipeline.vanished import NOT_BELIEVED, VanishedUploads
 from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.progress import Progress, Silent
@@ -109,7 +111,7 @@ class _Load(Job[LoadSummary]):
         self._planned = False
         self._unmapped = 0
         self._content: ContentCheck | None = None
-        self._vanished = VanishedUploads(context, settings, uploader.dry_run)
+        self._vanished = VanishedUploads(self._record_vanished, "load", accepted=settings.accept_gone)
         self._presence = PresenceCheck(target, context, settings, self._vanished, uploader.reader(), progress)
         self._skipped: set[tuple[str, EntityRef]] = set()
 
@@ -151,18 +153,19 @@ class _Load(Job[LoadSummary]):
         failed = [failure for failure in failed if (failure.attachment, failure.target) not in self._skipped]
         failures = self._uploader.dry_run.failures if dry_run else failed
         failures = [*failures, *self._presence.unread, *(self._content.unread if self._content else ())]
+        failures += [Failure.of_upload(upload, NOT_BELIEVED) for upload in self._vanished.not_believed]
         failures += [*self._vanished.failures, *(self._stubs.failures if self._stubs else ())]
-        missing = self._vanished.missing if dry_run else 0  # a dry run leaves them in the catalog as they are
+        gone = self._vanished.gone if dry_run else 0  # a dry run leaves them in the catalog as they are
         planned = sum(counts.values()) - counts[UploadStatus.ROLLED_BACK]
         selected = planned - len(self._skipped)
         summary = LoadSummary(
             uploads=UploadCounts(
                 planned=planned,
                 uploaded=counts[UploadStatus.UPLOADED],
-                already_there=counts[UploadStatus.ALREADY_THERE] - missing,
+                already_there=counts[UploadStatus.ALREADY_THERE] - gone,
                 unmapped=self._unmapped,
                 skipped=len(self._skipped),
-                failed=len(failed) + missing,
+                failed=len(failed) + gone,
             ),
             dry_run=self._uploader.dry_run.counts() if dry_run else None,
             rehearsal=self._uploader.dry_run.rows if dry_run else None,
@@ -205,6 +208,15 @@ class _Load(Job[LoadSummary]):
         if not self._settings.selection.partial:  # otherwise they are known once they are selected
             self._progress.known(sum(settled.values()), 0)
         return list(settled)
+
+    async def _record_vanished(self, uploads: Sequence[Upload]) -> None:
+        if self._settings.dry_run:
+            for upload in uploads:
+                self._uploader.dry_run.add(upload, UploadStatus.FAILED, upload.name, GONE_IN_A_DRY_RUN)
+            return
+        record, identity = self._catalog.uploads.record_content_check, self._settings.identity
+        records = [partial(record, identity, upload, NO_LONGER_THERE) for upload in uploads]
+        await self._executor.call(self._catalog.uploads.record_together, records)
 
     async def _check_content(self) -> bool:
         """Read back the files that this run settled; if there were none, all that are recorded as arrived, and True."""

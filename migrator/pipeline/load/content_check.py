@@ -16,11 +16,11 @@ from migrator import errors
 from migrator.model import Altered, Attachment, EntityRef, Upload
 from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.load.finding import DIFFERS
-from migrator.pipeline.load.still_there import is_there
-from migrator.pipeline.load.vanished import NO_LONGER_THERE, VanishedUploads
+from migrator.pipeline.load.still_there import NO_LONGER_THERE, is_there
 from migrator.pipeline.reading import Reader, remote_of
 from migrator.pipeline.stop import StopToken
 from migrator.pipeline.summary import ContentCounts, Failure
+from migrator.pipeline.vanished import VanishedUploads
 from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.store import Catalog

@@ -15,13 +15,17 @@ from collections.abc import Callable, Iterable
 from migrator import errors
 from migrator.model import Attachment, EntityRef, Upload
 from migrator.pipeline.load.settings import LoadSettings
-from migrator.pipeline.load.vanished import VanishedUploads
 from migrator.pipeline.reading import Reader, remote_of
 from migrator.pipeline.run import RunContext
 from migrator.pipeline.summary import Failure
+from migrator.pipeline.vanished import VanishedUploads
 from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
 from migrator.progress import Progress
+
+NO_LONGER_THERE = "no longer at the target; the next load sends it again"
+"""Why an upload that had arrived has failed."""
+GONE_IN_A_DRY_RUN = "no longer at the target; a load records that, and the one after it sends it again"
 
 
 class PresenceCheck:
