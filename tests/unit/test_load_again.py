@@ -81,9 +81,7 @@ async def test_an_account_that_sees_no_files_is_no_emptied_target(loaded, how):
         blind = DryRunTarget(blind) if "dry_run" in how else blind
         found = await run_load(None, root, mapping, target=blind, **how)
         assert found["status"] == "incomplete"
-        assert (
-            f"{sent} of {sent} files that earlier loads sent are not at the target" in found["failures"][-1]["reason"]
-        )
+        assert f"{sent} of {sent} files that were sent are not at the target" in found["failures"][-1]["reason"]
         assert len(found["failures"]) == sent + 1, "each of them is named"
     assert (target.uploads, rows(root, "SELECT * FROM uploads")) == (sent, before), "nothing was sent or recorded"
     assert (await run_load(target, root, mapping))["status"] == "complete"
