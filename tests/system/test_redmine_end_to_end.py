@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.support.parts import FULL
 from tests.support.real_redmine import (
     KEY,
     PASSWORD,
@@ -47,7 +48,7 @@ pytestmark = [
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-ISSUES = 80
+ISSUES = 80 if FULL else 40
 MIB = 1024 * 1024
 LOGIN_PAGE = (
     b'<!DOCTYPE html><title>Sign in</title><form action="/login"><input type="password" name="password"></form>'

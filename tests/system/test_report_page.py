@@ -17,11 +17,11 @@ from migrator.errors import RejectedError
 from migrator.pipeline.report import report
 from migrator.store import Catalog
 from migrator.trackers.memory import MemoryTracker
-from tests.support.parts import run_backup, run_load, twin_of
+from tests.support.parts import FULL, run_backup, run_load, twin_of
 from tests.system.test_browse_cli import complaints
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FEW, MANY = 5, 4_000
+FEW, MANY = 5, 4_000 if FULL else 1_000
 """Entities; each has five files."""
 FORMS = {
     "wide": (1280, "light"),
