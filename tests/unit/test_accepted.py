@@ -165,7 +165,7 @@ async def test_a_selection_that_leaves_a_file_out_ends_nothing(tmp_path):
     tracker, _, image, _ = await failed_archive(tmp_path)
     accepting(tmp_path, everything=True)
     await run_backup(tracker, tmp_path, selection=Selection(name_globs=("same*",)))
-    assert rows(tmp_path, f"SELECT status FROM attachments WHERE attachment_id = '{image}'") == [("skipped",)]
+    assert rows(tmp_path, f"SELECT status FROM attachments WHERE attachment_id = '{image}'") == [("failed",)]
     assert (await run_backup(tracker, tmp_path))["status"] == "complete"
 
 
