@@ -125,14 +125,6 @@ def _intent_not_recorded(self: Any, *_: Any) -> None:
     return None
 
 
-async def _read_back_unchecked(self: Any, remote: Any, sink: Any) -> None:
-    async def once() -> None:
-        sink.rewind()
-        await self._inner.read_back(remote, sink)
-
-    await self._policy.call(once)
-
-
 async def _gone_at_once(self: Any, attachment: Any, error: Any) -> Any:
     return Status.GONE, str(error)
 
@@ -215,7 +207,6 @@ MUTANTS: dict[str, Mutant] = {
     "an intent is not recorded": lambda: patch.object(UploadRecords, "record_intent", _intent_not_recorded),
     "an upload is recorded before it is sent": lambda: patch.object(UploadRecords, "record_intent", _uploaded_at_once),
     "sizes are not compared": lambda: patch.object(verifying_sink.VerifyingSink, "finish", lambda *_: None),
-    "what is read back is not checked": lambda: patch.object(retry.RetryingTarget, "read_back", _read_back_unchecked),
     "a 404 is for ever": lambda: patch.object(Fetcher, "_gone", _gone_at_once),
     "a listing that ends early is believed": lambda: patch.object(Crawler, "_read", _short_listing_believed),
     "errors of a download are swallowed": lambda: patch.object(Downloader, "_download", _page_swallows_errors),
@@ -256,7 +247,6 @@ FOUND_BY = {
     "a load that resumes does not look": 5,
     "an intent is not recorded": 2,
     "sizes are not compared": 29,
-    "what is read back is not checked": 29,
     "a 404 is for ever": 3,
     "a listing that ends early is believed": 7,
     "errors of a download are swallowed": 3,
@@ -267,3 +257,10 @@ FOUND_BY = {
     "what is in doubt is looked for as it is now": 464,
 }
 """Seeds that found these defects before. They are tried first, which only saves time."""
+
+SLOW = {
+    "a catalog does not catch up with its manifest",
+    "what others have named is trusted",
+    "sizes are not compared",
+}
+"""Defects that take long to be found."""

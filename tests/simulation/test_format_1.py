@@ -84,7 +84,7 @@ def expect_brought_over(root: Path, before: tuple[Any, ...], source: FaultyTrack
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ARCHIVES)
+@pytest.mark.parametrize("name", ARCHIVES if FULL else ARCHIVES[:1])
 def test_format_1_brought_over_is_killed_at_any_step_and_nothing_is_lost(tmp_path, name):
     before = recorded_in(shutil.copytree(FIXTURES / name, tmp_path / "before"))
 
@@ -143,7 +143,7 @@ async def stepping_backup(source: FaultyTracker, root: Path, injector: FaultInje
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ARCHIVES)
+@pytest.mark.parametrize("name", ARCHIVES if FULL else ARCHIVES[:1])
 def test_format_1_brought_over_survives_a_power_cut_at_any_step(name):
     for seed in range(2 if FULL else 1):
         assert in_a_process(powered_off_at_each_step, name, seed) > 100

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.faults import ViolationError
-from tests.simulation.mutants import FOUND_BY, MUTANTS, NIGHT_MUTANTS, Mutant
+from tests.simulation.mutants import FOUND_BY, MUTANTS, NIGHT_MUTANTS, SLOW, Mutant
 from tests.simulation.nights import simulate_nights
 from tests.simulation.over_http import simulate_over_http
 from tests.simulation.story import Story, simulate
@@ -120,7 +120,7 @@ def violation_by(mutants: dict[str, Mutant], play: Callable[[int], Story], mutan
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("mutant", MUTANTS)
+@pytest.mark.parametrize("mutant", [mutant for mutant in MUTANTS if FULL or mutant not in SLOW])
 def test_a_defect_is_found(mutant):
     assert in_a_process(a_defect_found, mutant)
 

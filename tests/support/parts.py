@@ -10,6 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from migrator.layers.dry_run import DryRunTarget
 from migrator.layers.restoring import RestoreTarget
 from migrator.layers.retry import RetryingSource, RetryingTarget
@@ -29,6 +31,8 @@ from migrator.trackers.memory import MemorySource, MemoryTarget, MemoryTracker
 
 FULL = not {"CI", "MIGRATOR_SLOW"}.isdisjoint(os.environ)
 """Whether tests that repeat the same steps for many cases take all of them, or only some to be quick."""
+only_in_full = pytest.mark.skipif(not FULL, reason="takes long: CI=true tests/run")
+"""Marks a test whose like is always played, and which takes long."""
 
 
 async def no_wait(_: float) -> None:

@@ -26,6 +26,7 @@ from tests.support.fetch_workers import (
     memory_of,
     world_of,
 )
+from tests.support.parts import only_in_full
 from tests.support.program import catalog, ended, run, start, until
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("dask"), pytest.mark.timeout(240)]
@@ -145,6 +146,7 @@ async def test_a_scheduler_that_restarts_costs_no_file(tmp_path, store):
         await is_stored_in(store, tmp_path / "local", sandbox)
 
 
+@only_in_full
 async def test_a_killed_run_leaves_workers_that_serve_the_next_one(tmp_path, store):
     async with TargetprocessSandbox(world_of()) as sandbox, dask_cluster(tmp_path / "dask", 1) as cluster:
         sandbox.faults.latency = 0.02
@@ -159,6 +161,7 @@ async def test_a_killed_run_leaves_workers_that_serve_the_next_one(tmp_path, sto
 
 
 @pytest.mark.slow
+@only_in_full
 async def test_a_worker_that_is_cut_off_costs_what_it_had(tmp_path, store):
     async with TargetprocessSandbox(world_of()) as sandbox, dask_cluster(tmp_path / "dask", 2) as cluster:
         sandbox.faults.latency = 0.02
@@ -176,6 +179,7 @@ async def test_a_worker_that_is_cut_off_costs_what_it_had(tmp_path, store):
                 await asyncio.sleep(0.5)
 
 
+@only_in_full
 async def test_limits_hold_over_the_run_and_its_dask_workers(tmp_path, store):
     async with TargetprocessSandbox(world_of(600)) as sandbox, dask_cluster(tmp_path / "dask", 2) as cluster:
         send, in_flight, most = sandbox.send_body, 0, 0
@@ -244,6 +248,7 @@ async def test_a_worker_with_another_program_is_refused(tmp_path, store):
         assert "gets no files: it has 9.9.9" in finished.err
 
 
+@only_in_full
 async def test_a_stop_ends_the_run_and_leaves_the_cluster_free(tmp_path, store):
     async with TargetprocessSandbox(world_of(2 * FILES)) as sandbox, dask_cluster(tmp_path / "dask", 2) as cluster:
         sandbox.faults.latency = 0.02

@@ -16,6 +16,7 @@ from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from tests.support.buckets import SECRET, S3Server, in_bucket, proxy_to, s3_server, sound
 from tests.support.clusters import dask_cluster, killed
 from tests.support.fetch_workers import is_alive, memory_of, world_of
+from tests.support.parts import only_in_full
 from tests.support.program import ended, run, start, until
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("dask"), pytest.mark.timeout(300)]
@@ -121,6 +122,7 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+@only_in_full
 async def test_a_stop_ends_the_nights_of_all_workers(tmp_path, store, proxy, sandbox, secrets):
     async with dask_cluster(tmp_path / "dask", 0) as cluster:
         await cluster.start_worker(**secrets)
@@ -140,6 +142,7 @@ async def test_a_stop_ends_the_nights_of_all_workers(tmp_path, store, proxy, san
         assert not list(store.folder.glob("*/lock"))
 
 
+@only_in_full
 async def test_what_does_not_fit_fails_alone(tmp_path, store, proxy, sandbox, secrets):
     async with dask_cluster(tmp_path / "dask", 0) as cluster:
         await cluster.start_worker(**secrets)
