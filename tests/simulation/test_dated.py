@@ -25,5 +25,5 @@ async def test_the_model_finds_a_change_that_no_overlap_covers(tmp_path):
         for seed in range(10):
             await lived(begun(tmp_path / f"archive {seed}", seed), 25)
 
-    with patch.object(unchanged, "OVERLAP", timedelta(0)), pytest.raises(AssertionError, match="missed|still held"):
+    with patch.object(unchanged, "OVERLAP", timedelta(0)), pytest.raises(AssertionError, match=r"missed|still held"):
         await many()
