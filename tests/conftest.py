@@ -29,6 +29,9 @@ PROCESSES = {"start", "run_process", "subprocess", "in_child", "dies_at"}
 """Whoever uses one of these starts a process."""
 
 
+FULL = not {"CI", "MIGRATOR_SLOW"}.isdisjoint(os.environ)
+VARIANT = pytest.mark.skip(reason="a variant of a sandbox that plays the contract: CI=true tests/run")
+
 collect_ignore = ["example_adapter"]  # a distribution of its own: .ci/example, and test_example_adapter.py
 settings.register_profile("no clock", deadline=None)
 settings.load_profile("no clock")  # a busy machine fails no property
@@ -54,6 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         real = any(map(item.get_closest_marker, REAL))
         if real:
             item.add_marker(pytest.mark.xdist_group("real"))
+        if not FULL and not real and is_variant(item):
+            item.add_marker(VARIANT)
         if real or FOLDERS & {*item.path.relative_to(HERE).parts} or starts_a_process(item):
             item.add_marker(pytest.mark.system)
 
@@ -71,6 +76,23 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def pytest_collection_finish() -> None:
     """Thousands of tests are looked at by each full garbage collection, and none of them is ever garbage."""
     gc.freeze()
+
+
+def is_variant(item: pytest.Item) -> bool:
+    """Whether it plays the contract of a tracker with a variant of its sandbox, and not with the first one or a server.
+
+    Those are the later classes of a module, and the later values of a fixture that makes the tracker.
+    """
+    from migrator.testing import SourceContract, TargetContract
+
+    cls = getattr(item, "cls", None)
+    if cls is None or not issubclass(cls, SourceContract | TargetContract):
+        return False
+    contract = SourceContract if issubclass(cls, SourceContract) else TargetContract
+    classes = [each for each in vars(item.module).values() if isinstance(each, type) and issubclass(each, contract)]
+    own = [each for each in classes if each.__name__.startswith("Test") and each.__module__ == cls.__module__]
+    indices = getattr(getattr(item, "callspec", None), "indices", {})
+    return cls is not own[0] or indices.get("bound", 0) > 0
 
 
 def starts_a_process(item: pytest.Item) -> bool:

@@ -51,7 +51,8 @@ class S3Server:
 
     def blobs(self, prefix: str) -> dict[str, bytes]:
         """The blobs below a prefix, by name."""
-        return {path.name: path.read_bytes() for path in (self.folder / prefix / "blobs").glob("*/*")}
+        files = (self.folder / prefix / "blobs").glob("*/[!.]*")  # what the server is still writing begins with a dot
+        return {path.name: path.read_bytes() for path in files}
 
     def names(self, prefix: str) -> set[str]:
         """What lies right below a prefix; the server keeps empty folders, which no store has."""

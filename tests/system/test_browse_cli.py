@@ -22,7 +22,7 @@ from playwright.async_api import Page, async_playwright
 from migrator.store import Catalog
 from migrator.trackers.memory import MemoryTracker
 from tests.support.browsed import hostile_archive
-from tests.support.parts import run_backup
+from tests.support.parts import FULL, run_backup
 from tests.support.program import ended, run, start
 
 
@@ -113,7 +113,7 @@ WIDTHS_PIXELS = (1280, 390)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", "dark"] if FULL else ["dark"])
 async def test_every_page_is_drawn_wide_and_narrow_without_an_error(tmp_path, scheme):
     """Screenshots are in the test's folder; MIGRATOR_SCREENSHOTS names another one, to look at them."""
     folder = Path(os.environ.get("MIGRATOR_SCREENSHOTS") or tmp_path)

@@ -25,12 +25,13 @@ from tests.support.fetch_workers import (
     workers_of,
     world_of,
 )
+from tests.support.parts import FULL
 from tests.support.program import catalog, ended, kill, run, start, until
 
 ROWS = "SELECT attachment_id, kind, entity_id, name, size, sha256, status, error FROM attachments ORDER BY 1"
 
 
-@pytest.mark.parametrize("tracker", [TargetprocessSandbox, TeamPulseSandbox, IssuetrakSandbox])
+@pytest.mark.parametrize("tracker", [TargetprocessSandbox, *((TeamPulseSandbox, IssuetrakSandbox) if FULL else ())])
 async def test_the_archive_is_the_same_with_and_without_workers(tmp_path, tracker):
     world, rows = world_of(500), []
     async with tracker(world) as sandbox:

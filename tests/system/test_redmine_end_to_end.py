@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.support.parts import FULL
+from tests.support.parts import FULL, only_in_full
 from tests.support.real_redmine import (
     KEY,
     PASSWORD,
@@ -48,7 +48,7 @@ pytestmark = [
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-ISSUES = 80 if FULL else 30
+ISSUES = 80 if FULL else 20
 MIB = 1024 * 1024
 LOGIN_PAGE = (
     b'<!DOCTYPE html><title>Sign in</title><form action="/login"><input type="password" name="password"></form>'
@@ -356,6 +356,7 @@ def test_load_without_its_catalogs_memory_finds_every_file_there(backed_up, orig
     assert by_id(target.files()) == before
 
 
+@only_in_full
 def test_killed_load_goes_on_and_puts_every_file_there_exactly_once(backed_up, origin, truth, projects, tmp_path):
     target = twin_for(projects, 12)
     config = copied(backed_up, tmp_path, origin, provenance=False)
