@@ -45,9 +45,9 @@ def held_bucket(place: ArchivePlace, command: str, *, create: bool = False, ours
 
     It must exist unless `create`. Without `ours`, changes that only this machine has give way; see `Mirror.fetch`.
     """
-    bucket = place.bucket()
     if not create:
-        interruptible(lambda: _require_archive(place, bucket))
+        interruptible(lambda: _require_archive(place))
+    bucket = place.bucket()
     with disk_errors(str(place.folder)):
         place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ArchiveLock(place.folder, command) as lock, _held(Lease(bucket, command, place.folder)) as lease:
@@ -124,10 +124,12 @@ def _begun(
     return mirror, archive
 
 
-def _require_archive(place: ArchivePlace, bucket: Bucket) -> None:
+def _require_archive(place: ArchivePlace) -> None:
     """`ConfigError` if there is no archive in the bucket, and this machine has none that it lacks."""
-    if not is_archive(place.folder) and not holds_archive(bucket):
-        raise ConfigError(f"{bucket.name} is not an archive (no catalog in it)")
+    if is_archive(place.folder):
+        return
+    if place.address.is_missing_folder or not holds_archive(place.bucket()):
+        raise ConfigError(f"{place.address.url} is not an archive (no catalog in it)")
 
 
 def _send(mirror: Mirror, lease: Lease) -> None:
@@ -147,8 +149,8 @@ def refresh(place: ArchivePlace) -> None:
 
 
 def _refresh(place: ArchivePlace) -> None:
+    _require_archive(place)
     bucket = place.bucket()
-    _require_archive(place, bucket)
     with disk_errors(str(place.folder)):
         place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     mirror = Mirror(bucket, place.folder, place.known, encoding_of(bucket, place.folder, place.encryption))

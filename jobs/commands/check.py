@@ -175,6 +175,8 @@ def _look_at_store(place: Place) -> list[Check]:
 
     if not isinstance(place, ArchivePlace):
         return []
+    if place.address.is_missing_folder:
+        return [Check("archive", ok=True, detail=f"{place.address.url} is made by the first backup")]
     place.bucket().look()
     return [
         Check("archive", ok=True, detail=f"{place.address.url} can be read; whether it can be written is not tried")

@@ -175,6 +175,21 @@ async def test_address_without_an_archive_is_never_taken_for_an_empty_one(tmp_pa
     assert not any(server.folder.iterdir()), "nothing is written"
 
 
+async def test_folder_that_stands_for_a_bucket_is_made_by_a_backup_alone(tmp_path, sandbox, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    folder = tmp_path / "store"
+    for command in ("status", "find", "verify"):
+        refused = await run("-q", command, f"file://{folder}", *(("x",) if command == "find" else ()))
+        assert (refused.code, "is not an archive" in refused.err) == (2, True)
+    config = in_bucket(tmp_path, sandbox, "")
+    text = config.read_text().replace(f"s3://{BUCKET}/archive", f"file://{folder}")
+    config.write_text(text[: text.index("[storage]")])
+    await done("check", config)
+    assert not folder.exists()
+    await done("backup", config)
+    assert (await done("verify", f"file://{folder}"))["problems"] == []
+
+
 @pytest.mark.usefixtures("by_environment")
 async def test_store_that_was_emptied_is_not_shown_as_if_all_were_well(tmp_path, server, proxy, sandbox):
     config = in_bucket(tmp_path, sandbox, proxy.url)

@@ -1,8 +1,7 @@
 """The content check of a load: files at the target are read back and hashed.
 
 If the content differs, the upload is `failed`, and sent again only after a person has deleted it there. A file that is
-gone is one of the `VanishedUploads`. A text that the target re-encoded counts as the same, and is
-reported as altered.
+gone is one of the `VanishedUploads`. A text that the target re-encoded counts as the same, and is reported as altered.
 
 Beware: that a file can't be read now says nothing about its content; it is named, and its upload stays unchanged. A
 file that no list shows may still be there, so it is requested by its id.

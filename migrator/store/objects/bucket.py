@@ -51,6 +51,11 @@ class BucketAddress:
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     allow_http: bool = False
 
+    @property
+    def is_missing_folder(self) -> bool:
+        """Whether it is a `file://` folder that doesn't exist; a `Bucket` there would make it."""
+        return self.url.startswith("file://") and not Path(self.url.removeprefix("file://")).is_dir()
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
