@@ -125,11 +125,20 @@ def _begun(
 
 
 def _require_archive(place: ArchivePlace) -> None:
-    """`ConfigError` if there is no archive in the bucket, and this machine has none that it lacks."""
+    """`ConfigError` if there is no archive in the bucket, and this machine has none that it lacks.
+
+    `ArchiveLockedError` if a first backup is at work there: its catalog comes later.
+    """
     if is_archive(place.folder):
         return
-    if place.address.is_missing_folder or not holds_archive(place.bucket()):
-        raise ConfigError(f"{place.address.url} is not an archive (no catalog in it)")
+    if not place.address.is_missing_folder:
+        bucket = place.bucket()
+        if holds_archive(bucket):
+            return
+        if holder := holder_in(bucket):
+            first = "`{command}` (process {pid} on {host}, since {since})".format_map(holder)
+            raise ArchiveLockedError(f"{bucket.name} has no catalog yet: {first} is at work on it, or was killed")
+    raise ConfigError(f"{place.address.url} is not an archive (no catalog in it)")
 
 
 def _send(mirror: Mirror, lease: Lease) -> None:

@@ -26,7 +26,8 @@ def store_address(text: str) -> str:
         return text
     if scheme not in STORES:
         raise ValueError(f"an archive is a folder, or lies at {', '.join(f'{each}://' for each in STORES)}")
-    if not rest.strip("/") or {"?", "#", "@"} & set(rest):
+    nameless = not rest.strip("/") or (rest.startswith("/") and scheme != "file")
+    if nameless or {"?", "#", "@"} & set(rest):
         raise ValueError(f'an address is written like "{scheme}://bucket/folder", and has no keys in it')
     return f"{scheme}://{rest.rstrip('/')}"
 

@@ -47,7 +47,7 @@ async def copy(
     A blob that is damaged is named and left out, and the status is `damaged`. Killed or stopped, it may be repeated.
     """
     await asyncio.to_thread(source.require_readable)
-    target.untrusted |= await asyncio.to_thread(damaged_in_copy, target.root, catalog)
+    target.untrusted |= await asyncio.to_thread(damaged_in_copy, target, catalog)
     return await _Copy(source, catalog, target, progress or Silent(), stop or asyncio.Event()).run()
 
 

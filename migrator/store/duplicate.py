@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from migrator.errors import ConfigError
 from migrator.store import disk
@@ -18,6 +19,9 @@ from migrator.store.journal import manifest
 from migrator.store.layout import CATALOG, NEW_CATALOG, NEW_JOURNAL
 from migrator.store.repair import SUFFIXES
 
+if TYPE_CHECKING:
+    from migrator.store.blobs import Archive
+
 CHUNK_BYTES = 1024 * 1024
 _RUNS = """
 SELECT run_id, command, started_at, coalesce(summary, '') FROM runs
@@ -25,16 +29,17 @@ WHERE command NOT IN ('verify', 'export', 'rebuild')
 """
 
 
-def damaged_in_copy(root: Path, catalog: Catalog) -> set[str]:
-    """The blobs that a verify of the copy in this folder has found damaged; none if there is no catalog yet.
+def damaged_in_copy(target: Archive, catalog: Catalog) -> set[str]:
+    """The blobs that a verify of this copy has found damaged; none if there is no catalog yet.
 
     `ConfigError` unless what is there is an earlier state of the other archive: each of its runs that may have changed
     something is one of the other's.
     """
-    if not (root / CATALOG).exists():
+    path = target.root / CATALOG
+    if not path.exists():
         return set()
     try:
-        with closing(opened_to_read(root / CATALOG)) as db:
+        with closing(opened_to_read(path)) as db:
             runs = db.execute(_RUNS).fetchall()
             damaged = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM blobs WHERE problem IS NOT NULL")}
     except sqlite3.Error:
@@ -42,7 +47,8 @@ def damaged_in_copy(root: Path, catalog: Catalog) -> set[str]:
     known = set(catalog.db.execute(_RUNS).fetchall())
     begun = {run[:3] for run in known}
     if not all(run in known or (not run[3] and run[:3] in begun) for run in runs):
-        raise ConfigError(f"{root} is not an earlier copy of this archive: it has runs that this one doesn't")
+        name = target.address.url if target.address else target.root
+        raise ConfigError(f"{name} is not an earlier copy of this archive: it has runs that this one doesn't")
     return damaged
 
 

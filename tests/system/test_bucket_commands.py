@@ -281,6 +281,7 @@ async def test_a_folder_with_other_things_is_not_touched(tmp_path, server, proxy
     [
         ("http://x/y", "", "an archive is a folder, or lies at s3://"),
         ("s3://", "", "is written like"),
+        ("s3:///folder", "", "is written like"),
         ("s3://b/f?key=x", "", "has no keys in it"),
         ("archive", "region = 'x'", "[storage] has no effect if archive is a folder"),
         ("gs://b/f", "access_key = 'x'", "storage.access_key has no effect for gs://b/f"),

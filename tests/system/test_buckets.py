@@ -145,6 +145,10 @@ async def test_two_machines_at_once_are_status_6(tmp_path, server, proxy, sandbo
     refused = await run("-q", "--json", "backup", other)
     assert (refused.code, refused.document["error"]["code"]) == (6, 6)
     assert "is held by `backup`" in refused.err
+    assert not (server.folder / "archive" / "manifest.jsonl").exists(), "it is the first backup, and goes on"
+    for command in ("status", "verify"):
+        refused = await run("-q", command, other)
+        assert (refused.code, "has no catalog yet: `backup` (process" in refused.err) == (6, True)
     assert (await ended(process)).code == 0
     assert (await run("-q", "backup", other)).code == 0
 

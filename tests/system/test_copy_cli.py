@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
-from tests.support.buckets import in_bucket
+from tests.support.buckets import BUCKET, in_bucket
 from tests.support.fetch_workers import configured, world_of
 from tests.support.program import catalog, kill, run, start, until
 
@@ -42,6 +42,8 @@ async def test_from_disk_to_bucket_to_disk_nothing_changes(tmp_path, sandbox, se
         verified = await run("-q", "--json", "verify", each)
         assert (verified.code, verified.document["blobs"]) == (0, count)
     assert (await run("-q", "--json", "backup", bucket)).document["attachments"]["stored"] == 0, "it goes on there"
+    refused = await run("-q", "copy", config, bucket)
+    assert (refused.code, f"s3://{BUCKET}/archive is not an earlier copy" in refused.err) == (2, True), refused.err
 
 
 async def test_a_second_copy_brings_only_what_is_new(tmp_path, sandbox, server, proxy):

@@ -273,7 +273,7 @@ class Bucket:
             raise
         except (BaseError, OSError) as error:
             if "NoSuchBucket" in str(error):
-                raise StorageError(f"{self.name}: there is no such bucket") from error
+                raise StorageError(f"{self.name}: there is no such bucket; create it, or correct its name") from error
             if isinstance(error, FileNotFoundError):
                 raise
             remedy = "nothing is lost, run the same command again once it can be used"
