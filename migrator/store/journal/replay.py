@@ -38,7 +38,8 @@ def replay(path: Path, until: JournalPosition | None = None, into: str = "") -> 
 
     Of damaged batches every readable line is applied. `ValueError` if a newer program wrote the manifest.
     """
-    db = Database(sqlite3.connect(into, check_same_thread=False, isolation_level=None))
+    connection = sqlite3.connect(into, check_same_thread=False, isolation_level=None)
+    db = Database(connection, execute_plugins=False)
     for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -16000"):
         db.execute(f"PRAGMA {pragma}")
     names = manifest.schema(path)
@@ -63,7 +64,7 @@ def replay(path: Path, until: JournalPosition | None = None, into: str = "") -> 
 @cache
 def _statements(names: tuple[str, ...] | None) -> list[str]:
     """The SQL that creates the tables as these migrations do; None stands for all migrations."""
-    db = Database(memory=True)
+    db = Database(memory=True, execute_plugins=False)
     known = [migration.name for migration in migrations.pending(db)]
     if newer := set(names or ()) - set(known):
         raise ValueError(f"made by a newer version of this program: {', '.join(sorted(newer))}")
