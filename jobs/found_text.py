@@ -8,8 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from migrator.jobs.lists import print_line, shown
-from migrator.pipeline.find import facts_of
-from migrator.pipeline.summary import FindSummary, GetSummary
+from migrator.pipeline import summary as summaries
 from migrator.printable import printable
 from migrator.units import counted, human_size
 
@@ -17,8 +16,10 @@ MAX_COLUMN_CELLS = 40
 """A longer entity or name pushes the rest of its line to the right, so that it can be copied whole."""
 
 
-def print_found(out: Console, summary: FindSummary) -> None:
+def print_found(out: Console, summary: summaries.FindSummary) -> None:
     """What `get` takes for it, name, size, date and title of each file, and how many there are."""
+    from migrator.pipeline.find import facts_of
+
     rows = [
         [_one_line(value) for value in (file.words, file.name, facts_of(file), file.title)] for file in summary.files
     ]
@@ -38,7 +39,7 @@ def _width(values: Iterable[str]) -> int:
     return max((cells for value in values if (cells := cell_len(value)) <= MAX_COLUMN_CELLS), default=0)
 
 
-def print_got(out: Console, summary: GetSummary) -> None:
+def print_got(out: Console, summary: summaries.GetSummary) -> None:
     """Which file it was, and where it is now."""
     file, size = summary.file, human_size(summary.file.size or 0)
     out.print(shown(f"written: {summary.out} ({file.owner} {file.name}, {size})"))

@@ -6,45 +6,38 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from migrator.model import Altered, RunStatus
+from migrator.pipeline import summary as summaries
 from migrator.pipeline.run import RUN_AGAIN
-from migrator.pipeline.summary import (
-    AlteredUpload,
-    BlobFile,
-    ContentCounts,
-    DeletionCounts,
-    DryRunCounts,
-    Failure,
-    LoadSummary,
-    MapCounts,
-    MigrateSummary,
-    NotAsked,
-    Problem,
-    RestoreCounts,
-    RestoreSummary,
-    RunSummary,
-    Summary,
-    UnmappedFile,
-    UploadCounts,
-    in_words,
-)
-from migrator.pipeline.verify import CATALOG_CODES, JOURNAL_CODES
+from migrator.pipeline.summary import Failure, RunSummary, Summary, in_words
 from migrator.printable import LINES, printable
 from migrator.units import counted, human_number, human_size, human_took
 
-Counts = UploadCounts | RestoreCounts | DeletionCounts | DryRunCounts | ContentCounts | MapCounts
+if TYPE_CHECKING:
+    from migrator.pipeline.summary import (
+        ContentCounts,
+        DeletionCounts,
+        DryRunCounts,
+        MapCounts,
+        RestoreCounts,
+        UploadCounts,
+    )
+
+    Counts = UploadCounts | RestoreCounts | DeletionCounts | DryRunCounts | ContentCounts | MapCounts
+
 MAX_SHOWN = 10
 """Lines shown of a list; `--json` has all of them."""
 
 _COLOURS = {"complete": "green", "incomplete": "yellow", "interrupted": "yellow"}
 
 
-def not_asked_text(not_asked: NotAsked) -> str:
+def not_asked_text(not_asked: summaries.NotAsked) -> str:
     """How many entities a night has not asked, and from when on all are asked."""
     day = datetime.fromisoformat(not_asked.full_from).astimezone().date()
     counts = f"{not_asked.entities:,} of {counted(not_asked.of, 'entity', 'entities')} unchanged since, not asked"
@@ -63,8 +56,10 @@ def print_headline(out: Console, summary: Summary, title: str = "") -> None:
 
 def print_kept(out: Console, summary: Summary) -> None:
     """What stays of a run that was stopped, and how it goes on."""
-    if isinstance(summary, MigrateSummary):
-        summary = summary.load if isinstance(summary.load, LoadSummary) else summary.backup
+    if summary.status is not RunStatus.INTERRUPTED:
+        return
+    if isinstance(summary, summaries.MigrateSummary):
+        summary = summary.load if isinstance(summary.load, summaries.LoadSummary) else summary.backup
     if isinstance(summary, RunSummary) and summary.status is RunStatus.INTERRUPTED:
         out.print("; ".join(filter(None, (summary.kept(), RUN_AGAIN))))
 
@@ -115,11 +110,11 @@ def print_general_failures(out: Console, failures: Iterable[Failure]) -> list[Fa
     return others
 
 
-def print_altered(out: Console, summary: LoadSummary | RestoreSummary) -> None:
+def print_altered(out: Console, summary: summaries.LoadSummary | summaries.RestoreSummary) -> None:
     """Files that arrived, but that the tracker altered."""
     altered = summary.altered or ()
     if altered:
-        side = "source" if isinstance(summary, RestoreSummary) else "target"
+        side = "source" if isinstance(summary, summaries.RestoreSummary) else "target"
         out.print(Text(f"{counted(len(altered), 'file has', 'files have')} arrived, altered by the {side}", "yellow"))
     print_first(out, [f"{_file_name(upload)}: {_alteration(upload.how)}" for upload in altered])
 
@@ -132,7 +127,7 @@ def _alteration(how: Altered) -> str:
     return f"{how['size']['sent']:,} bytes, listed there as {how['size']['found']:,}"
 
 
-def print_left(out: Console, summary: LoadSummary) -> None:
+def print_left(out: Console, summary: summaries.LoadSummary) -> None:
     """What a load left behind: what the archive lacks, mapping rows that match nothing, and files without a row."""
     if lacking := summary.not_in_archive:
         out.print(Text(f"not in the archive: {lacking_text(lacking)}; the next backup tries them again", "yellow"))
@@ -147,7 +142,7 @@ def print_left(out: Console, summary: LoadSummary) -> None:
         print_first(out, [_file_name(file) for file in files])
 
 
-def _file_name(file: AlteredUpload | UnmappedFile | BlobFile) -> str:
+def _file_name(file: summaries.AlteredUpload | summaries.UnmappedFile | summaries.BlobFile) -> str:
     return f"{file.kind} {file.entity}".strip() + f" {file.name}"
 
 
@@ -161,7 +156,7 @@ def lacking_text(lacking: Sequence[Failure]) -> str:
     return ", ".join(parts)
 
 
-def print_changed(out: Console, summary: LoadSummary) -> None:
+def print_changed(out: Console, summary: summaries.LoadSummary) -> None:
     """Files at target entities to which the mapping no longer sends them."""
     by_entity: Counter[str] = Counter()
     for row in summary.changed or ():
@@ -193,7 +188,7 @@ def print_by_reason(out: Console, failures: Iterable[Failure], what_happened: st
         print_first(out, items)
 
 
-def print_problems(out: Console, problems: Sequence[Problem]) -> None:
+def print_problems(out: Console, problems: Sequence[summaries.Problem]) -> None:
     """Each problem with its files, and what to do next."""
     for problem in problems:
         detail = f" ({problem.detail})" if problem.detail is not None else ""
@@ -204,7 +199,7 @@ def print_problems(out: Console, problems: Sequence[Problem]) -> None:
         out.print(Text(line))
 
 
-def _file_lines(files: Sequence[BlobFile]) -> Iterator[str]:
+def _file_lines(files: Sequence[summaries.BlobFile]) -> Iterator[str]:
     for file in files[:MAX_SHOWN]:
         gone = " (gone from the source)" if file.status == "gone" else ""
         yield f"{_file_name(file)} (attachment {file.attachment}){gone}"
@@ -212,8 +207,10 @@ def _file_lines(files: Sequence[BlobFile]) -> Iterator[str]:
         yield f"... and {human_number(len(files) - MAX_SHOWN)} more (--json shows more)"
 
 
-def _remedies(problems: Sequence[Problem]) -> Iterator[str]:
+def _remedies(problems: Sequence[summaries.Problem]) -> Iterator[str]:
     """What to do next, by kind of damage."""
+    from migrator.pipeline.verify import CATALOG_CODES, JOURNAL_CODES
+
     codes = {problem.code for problem in problems}
     files_of_each = [problem.files for problem in problems if problem.files is not None]
     in_the_source = [any(file.status != "gone" for file in files) for files in files_of_each]

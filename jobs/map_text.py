@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from migrator.jobs.lists import MAX_SHOWN, print_headline, print_line, print_table, rows_of, shown
-from migrator.pipeline.summary import MapSummary, OpenEntity, ProposedRow
+from migrator.pipeline import summary as summaries
 from migrator.units import counted, human_number
 
 MAX_PROPOSALS = 20
@@ -16,7 +16,7 @@ _COLOURS = {"low": "red", "medium": "yellow", "high": "green"}
 """Certainties, the least first."""
 
 
-def print_map(out: Console, summary: MapSummary) -> None:
+def print_map(out: Console, summary: summaries.MapSummary) -> None:
     """The counts, the proposed rows as a table, and the entities that were left open."""
     print_headline(out, summary, "map --dry-run" if summary.dry_run else "")
     entities = counted(summary.entities, "entity", "entities")
@@ -33,7 +33,7 @@ def print_map(out: Console, summary: MapSummary) -> None:
         out.print("nothing was written")
 
 
-def _print_proposals(out: Console, proposals: tuple[ProposedRow, ...]) -> None:
+def _print_proposals(out: Console, proposals: tuple[summaries.ProposedRow, ...]) -> None:
     if not proposals:
         return
     certainties = [*_COLOURS]
@@ -53,7 +53,7 @@ def _entity(kind: str, id_: str, title: str) -> Text:
     return shown(" ".join(f"{kind} {id_} {title}".split()))
 
 
-def _print_open(out: Console, group: str, entities: tuple[OpenEntity, ...]) -> None:
+def _print_open(out: Console, group: str, entities: tuple[summaries.OpenEntity, ...]) -> None:
     for entity in entities[:MAX_SHOWN]:
         title = f" {entity.title!r}" if entity.title else ""
         print_line(out, f"  {group}: {f'{entity.kind} {entity.entity}'.strip()}{title}: {entity.why}")

@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.text import Text
 
 from migrator.jobs.lists import shown
-from migrator.pipeline.summary import CompletionSummary, InitSummary
+from migrator.pipeline import summary as summaries
 
 
-def print_init(out: Console, summary: InitSummary) -> None:
+def print_init(out: Console, summary: summaries.InitSummary) -> None:
     """The file and the variables to set, or the reference."""
     if summary.reference is not None:
         out.print(Text(summary.reference), end="")
@@ -25,6 +25,6 @@ def print_init(out: Console, summary: InitSummary) -> None:
         out.print(f"  export {variable}=...")
 
 
-def print_completion(out: Console, summary: CompletionSummary) -> None:
+def print_completion(out: Console, summary: summaries.CompletionSummary) -> None:
     """The script alone."""
     out.print(Text(summary.script))

@@ -6,14 +6,14 @@ from rich.console import Console
 from rich.table import Table
 
 from migrator.jobs.lists import print_headline, print_line, print_problems, print_table
-from migrator.pipeline.summary import CopySummary, DiffSummary, PruneSummary, SnapshotRow, SnapshotsSummary
+from migrator.pipeline import summary as summaries
 from migrator.units import counted, human_number, human_size, local_time
 
 MIN_SNAPSHOT_COLUMNS = 104
 """On a narrower terminal the snapshots are lines, as a table would lose parts of its cells."""
 
 
-def print_snapshots(out: Console, summary: SnapshotsSummary) -> None:
+def print_snapshots(out: Console, summary: summaries.SnapshotsSummary) -> None:
     """A table, or on a narrow terminal two lines for each snapshot."""
     if not summary.snapshots:
         out.print("no snapshot yet; a complete backup makes one")
@@ -33,7 +33,7 @@ def print_snapshots(out: Console, summary: SnapshotsSummary) -> None:
     out.print(table)
 
 
-def _print_snapshot(out: Console, row: SnapshotRow) -> None:
+def _print_snapshot(out: Console, row: summaries.SnapshotRow) -> None:
     """One snapshot in two lines: what it holds, and what it changed."""
     entities, files = counted(row.entities, "entity", "entities"), counted(row.attachments, "attachment")
     out.print(f"run {row.run}, {local_time(row.at)}: {entities}, {files}, {human_size(row.bytes)}")
@@ -41,7 +41,7 @@ def _print_snapshot(out: Console, row: SnapshotRow) -> None:
     out.print("  " + (", ".join(f"{count:,} {name}" for name, count in changes.items() if count) or "nothing changed"))
 
 
-def print_diff(out: Console, summary: DiffSummary) -> None:
+def print_diff(out: Console, summary: summaries.DiffSummary) -> None:
     """The counts, and a line for each change."""
     counts = ", ".join(f"{count:,} {change}" for change, count in summary.counts.items())
     out.print(f"from snapshot {summary.older} to {summary.newer}: {counts}")
@@ -51,7 +51,7 @@ def print_diff(out: Console, summary: DiffSummary) -> None:
         print_line(out, f"  {row.change:8} {owner} {row.name}{was}")
 
 
-def print_prune(out: Console, summary: PruneSummary) -> None:
+def print_prune(out: Console, summary: summaries.PruneSummary) -> None:
     """What was kept and removed, or would be."""
     print_headline(out, summary, "prune --dry-run" if summary.dry_run else "")
     kept, removed, blobs = summary.snapshots["kept"], summary.snapshots["removed"], summary.blobs
@@ -60,7 +60,7 @@ def print_prune(out: Console, summary: PruneSummary) -> None:
     out.print(f"blobs: {blobs['kept']:,} kept, {blobs['removed']:,} removed, {human_size(summary.bytes)} freed")
 
 
-def print_copy(out: Console, summary: CopySummary) -> None:
+def print_copy(out: Console, summary: summaries.CopySummary) -> None:
     """What came to the other archive, and what could not."""
     print_headline(out, summary)
     print_table(out, [*((name.replace("_", " "), human_number(count)) for name, count in summary.blobs.items())])

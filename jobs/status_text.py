@@ -10,7 +10,8 @@ from rich.text import Text
 
 from migrator.jobs.lists import print_failures, print_general_failures, print_line, print_problems, shown
 from migrator.model import UploadStatus
-from migrator.pipeline.summary import AcceptSummary, ForOlderSnapshots, RunRow, StatusSummary, in_words
+from migrator.pipeline import summary as summaries
+from migrator.pipeline.summary import in_words
 from migrator.units import counted, human_size, local_time
 
 VERDICT_COLOURS = {"fine": "green", "warning": "yellow", "bad": "red"}
@@ -19,7 +20,7 @@ MIN_TABLE_COLUMNS = 72
 """On a narrower terminal the runs are lines, as a table would break its cells."""
 
 
-def print_status(out: Console, summary: StatusSummary) -> None:
+def print_status(out: Console, summary: summaries.StatusSummary) -> None:
     """The answer first, then what is damaged, what there is, the runs, and what failed."""
     totals = summary.totals
     if health := summary.health:
@@ -45,7 +46,7 @@ def print_status(out: Console, summary: StatusSummary) -> None:
     print_failures(out, summary.failures, summary.accepted)
 
 
-def _kept_text(kept: ForOlderSnapshots) -> str:
+def _kept_text(kept: summaries.ForOlderSnapshots) -> str:
     """What only older snapshots need, and what a prune would free of it."""
     text = f"kept only for older snapshots: {counted(kept.blobs, 'blob')}, {human_size(kept.bytes)}"
     if kept.freed_blobs is None:
@@ -56,7 +57,7 @@ def _kept_text(kept: ForOlderSnapshots) -> str:
     return f"{text}; by [retention], `migrator prune ARCHIVE` would free {freed} now"
 
 
-def _print_counts(out: Console, summary: StatusSummary) -> None:
+def _print_counts(out: Console, summary: summaries.StatusSummary) -> None:
     totals = summary.totals
     uploads = {f"uploads to {target}": statuses for target, statuses in (totals.targets or {}).items()}
     by_status = {"attachments": totals.attachments} | (uploads or {"uploads": totals.uploads})
@@ -67,7 +68,7 @@ def _print_counts(out: Console, summary: StatusSummary) -> None:
         out.print(shown(f"{name}: {', '.join(words) or 'none'}"))
 
 
-def _print_runs(out: Console, runs: Sequence[RunRow]) -> None:
+def _print_runs(out: Console, runs: Sequence[summaries.RunRow]) -> None:
     """The runs as a table, then why some of them broke off."""
     table = Table("run", "command", "status", "started", "ended", box=None, pad_edge=False)
     for run in runs:
@@ -91,7 +92,7 @@ def _status_words(status: str, *, at_work: bool) -> str:
     return "under way" if at_work and status == UploadStatus.IN_DOUBT else in_words(status)
 
 
-def print_accept(out: Console, summary: AcceptSummary) -> None:
+def print_accept(out: Console, summary: summaries.AcceptSummary) -> None:
     """How many failures were changed, and all that there are."""
     if summary.changed:
         out.print(f"{counted(summary.changed, 'failure')} changed")

@@ -31,34 +31,8 @@ from migrator.jobs.plan_text import print_plan
 from migrator.jobs.setup_text import print_completion, print_init
 from migrator.jobs.snapshots_text import print_copy, print_diff, print_prune, print_snapshots
 from migrator.jobs.status_text import VERDICT_COLOURS, print_accept, print_status
-from migrator.pipeline.summary import (
-    AcceptSummary,
-    BackupSummary,
-    Check,
-    CheckedSide,
-    CheckSummary,
-    CompletionSummary,
-    CopySummary,
-    DemoSummary,
-    DiffSummary,
-    ExportSummary,
-    FindSummary,
-    GetSummary,
-    InitSummary,
-    LoadSummary,
-    MapSummary,
-    MigrateSummary,
-    NightlySummary,
-    PruneSummary,
-    RebuildSummary,
-    ReportSummary,
-    RestoreSummary,
-    RollbackSummary,
-    SnapshotsSummary,
-    StatusSummary,
-    Summary,
-    VerifySummary,
-)
+from migrator.pipeline import summary as summaries
+from migrator.pipeline.summary import Summary
 from migrator.units import counted, human_number, human_size
 
 DEFAULT_WIDTH = 140
@@ -76,60 +50,61 @@ def summary_text(summary: Summary) -> str:
 
 
 def _print(out: Console, summary: Summary) -> None:  # noqa: C901 - one case for each command
+    """Beware: a case imports the module of its summary, so those of the commands that run most often come first."""
     match summary:
-        case BackupSummary():
+        case summaries.BackupSummary():
             _print_backup(out, summary)
-        case LoadSummary() | RestoreSummary() if summary.dry_run:
-            print_plan(out, summary)
-        case LoadSummary():
-            _print_load(out, summary)
-        case RestoreSummary():
-            _print_restore(out, summary)
-        case RollbackSummary():
-            _print_rollback(out, summary)
-        case MapSummary():
-            print_map(out, summary)
-        case MigrateSummary():
-            _print_migrate(out, summary)
-        case VerifySummary():
-            _print_verify(out, summary)
-        case RebuildSummary():
-            _print_rebuild(out, summary)
-        case ExportSummary():
-            _print_export(out, summary)
-        case ReportSummary():
-            _print_report(out, summary)
-        case CheckSummary():
-            _print_check(out, summary)
-        case StatusSummary():
+        case summaries.StatusSummary():
             print_status(out, summary)
-        case AcceptSummary():
+        case summaries.LoadSummary() | summaries.RestoreSummary() if summary.dry_run:
+            print_plan(out, summary)
+        case summaries.LoadSummary():
+            _print_load(out, summary)
+        case summaries.RestoreSummary():
+            _print_restore(out, summary)
+        case summaries.RollbackSummary():
+            _print_rollback(out, summary)
+        case summaries.MapSummary():
+            print_map(out, summary)
+        case summaries.MigrateSummary():
+            _print_migrate(out, summary)
+        case summaries.VerifySummary():
+            _print_verify(out, summary)
+        case summaries.RebuildSummary():
+            _print_rebuild(out, summary)
+        case summaries.ExportSummary():
+            _print_export(out, summary)
+        case summaries.ReportSummary():
+            _print_report(out, summary)
+        case summaries.CheckSummary():
+            _print_check(out, summary)
+        case summaries.AcceptSummary():
             print_accept(out, summary)
-        case FindSummary():
+        case summaries.FindSummary():
             print_found(out, summary)
-        case GetSummary():
+        case summaries.GetSummary():
             print_got(out, summary)
-        case SnapshotsSummary():
+        case summaries.SnapshotsSummary():
             print_snapshots(out, summary)
-        case DiffSummary():
+        case summaries.DiffSummary():
             print_diff(out, summary)
-        case PruneSummary():
+        case summaries.PruneSummary():
             print_prune(out, summary)
-        case CopySummary():
+        case summaries.CopySummary():
             print_copy(out, summary)
-        case NightlySummary():
+        case summaries.NightlySummary():
             from migrator.jobs.nightly import print_nightly
 
             print_nightly(out, summary)
-        case DemoSummary():
+        case summaries.DemoSummary():
             _print_demo(out, summary)
-        case InitSummary():
+        case summaries.InitSummary():
             print_init(out, summary)
-        case CompletionSummary():
+        case summaries.CompletionSummary():
             print_completion(out, summary)
 
 
-def _print_backup(out: Console, summary: BackupSummary) -> None:
+def _print_backup(out: Console, summary: summaries.BackupSummary) -> None:
     print_headline(out, summary)
     failures = print_general_failures(out, summary.failures)
     entities, size = ("entities", human_number(summary.entities)), ("bytes", human_size(summary.bytes))
@@ -149,7 +124,7 @@ def _print_backup(out: Console, summary: BackupSummary) -> None:
     print_failures(out, failures, summary.accepted)
 
 
-def _print_load(out: Console, summary: LoadSummary) -> None:
+def _print_load(out: Console, summary: summaries.LoadSummary) -> None:
     print_headline(out, summary)
     failures = print_general_failures(out, summary.failures)
     groups = {"content": summary.content, "stubs": summary.stubs, "moved": summary.moved}
@@ -163,32 +138,32 @@ def _print_load(out: Console, summary: LoadSummary) -> None:
     print_failures(out, failures)
 
 
-def _print_restore(out: Console, summary: RestoreSummary) -> None:
+def _print_restore(out: Console, summary: summaries.RestoreSummary) -> None:
     print_headline(out, summary)
     print_table(out, [*rows_of(summary.uploads), ("bytes", human_size(summary.bytes))])
     print_altered(out, summary)
     print_failures(out, summary.failures)
 
 
-def _print_rollback(out: Console, summary: RollbackSummary) -> None:
+def _print_rollback(out: Console, summary: summaries.RollbackSummary) -> None:
     print_headline(out, summary, "rollback --dry-run" if summary.dry_run else "")
     failures = print_general_failures(out, summary.failures)
     print_table(out, [*rows_of(summary.deletions), *rows_of(summary.dry_run or {}, "dry run")])
     print_by_reason(out, failures, "not deleted", "yellow")
 
 
-def _print_migrate(out: Console, summary: MigrateSummary) -> None:
+def _print_migrate(out: Console, summary: summaries.MigrateSummary) -> None:
     _print_backup(out, summary.backup)
     if summary.map and not summary.asked:
         print_map(out, summary.map)
-    if isinstance(summary.load, LoadSummary):
+    if isinstance(summary.load, summaries.LoadSummary):
         _print_load(out, summary.load)
     print_headline(out, summary)
     if summary.declined and summary.map:
         out.print(shown(f"nothing was loaded; the mapping that you did not accept is in {summary.map.mapping}"))
 
 
-def _print_verify(out: Console, summary: VerifySummary) -> None:
+def _print_verify(out: Console, summary: summaries.VerifySummary) -> None:
     print_headline(out, summary)
     partial = summary.round_complete is False
     blobs = counted(summary.of or 0, "blob") if partial else counted(summary.blobs, "blob")
@@ -200,7 +175,7 @@ def _print_verify(out: Console, summary: VerifySummary) -> None:
     print_problems(out, summary.problems)
 
 
-def _print_rebuild(out: Console, summary: RebuildSummary) -> None:
+def _print_rebuild(out: Console, summary: summaries.RebuildSummary) -> None:
     print_headline(out, summary)
     holds = (
         counted(summary.entities, "entity", "entities"),
@@ -212,14 +187,14 @@ def _print_rebuild(out: Console, summary: RebuildSummary) -> None:
     print_problems(out, summary.problems)
 
 
-def _print_export(out: Console, summary: ExportSummary) -> None:
+def _print_export(out: Console, summary: summaries.ExportSummary) -> None:
     print_headline(out, summary)
     written = f"{counted(summary.files, 'file')}, {human_size(summary.bytes)} in {summary.destination}"
     out.print(shown(f"{written}, {counted(len(summary.problems), 'damaged or missing blob')}"))
     print_failures(out, summary.failures)
 
 
-def _print_report(out: Console, summary: ReportSummary) -> None:
+def _print_report(out: Console, summary: summaries.ReportSummary) -> None:
     for path in (summary.out, summary.redirects):
         if path:
             out.print(shown(f"written: {path}"))
@@ -229,15 +204,15 @@ def _print_report(out: Console, summary: ReportSummary) -> None:
     out.print(f"{entities}, {attachments}: {counts}")
 
 
-def _mark(check: Check) -> Text:
+def _mark(check: summaries.Check) -> Text:
     if not check.ok:
         return Text("FAIL", "red")
     return Text("warn", "yellow") if check.warning else Text("ok  ", "green")
 
 
-def _print_check(out: Console, summary: CheckSummary) -> None:
+def _print_check(out: Console, summary: summaries.CheckSummary) -> None:
     for side, checked in (("source", summary.source), ("target", summary.target)):
-        if isinstance(checked, CheckedSide):
+        if isinstance(checked, summaries.CheckedSide):
             out.print(f"{side}: {checked.tracker}")
             _print_checks(out, checked.checks)
     if summary.nightly:
@@ -246,14 +221,14 @@ def _print_check(out: Console, summary: CheckSummary) -> None:
     print_headline(out, summary)
 
 
-def _print_checks(out: Console, checks: Iterable[Check]) -> None:
+def _print_checks(out: Console, checks: Iterable[summaries.Check]) -> None:
     for check in checks:
         out.print("  ", _mark(check), " ", shown(f"{check.check}: {check.detail}"), sep="")
         if check.means:
             out.print("       ", shown(check.means), sep="")
 
 
-def _print_demo(out: Console, summary: DemoSummary) -> None:
+def _print_demo(out: Console, summary: summaries.DemoSummary) -> None:
     table = Table("step", "what happened", box=None, pad_edge=False)
     for step in summary.steps:
         failed = "" if step.ok else "FAIL: "
