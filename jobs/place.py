@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from migrator import store
 from migrator.config import is_address, local_folder, store_address
 from migrator.errors import ConfigError
 from migrator.filenames import readable
-from migrator.store import Bucket, BucketAddress, Encryption, InStep, in_step
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
@@ -35,13 +35,13 @@ class ArchivePlace:
     """An archive in a bucket, and the folder of this machine for its catalog."""
 
     folder: Path
-    address: BucketAddress
-    known: InStep
-    encryption: Encryption | None = None
+    address: store.BucketAddress
+    known: store.InStep
+    encryption: store.Encryption | None = None
 
-    def bucket(self) -> Bucket:
+    def bucket(self) -> store.Bucket:
         """The bucket; no request is made."""
-        return Bucket.at(self.address)
+        return store.Bucket.at(self.address)
 
 
 Place = Path | ArchivePlace
@@ -66,17 +66,17 @@ def place_of(configuration: Configuration) -> Place:
     if (settings.endpoint or "").startswith("http:") and not settings.allow_http:
         raise ConfigError("configuration: storage.endpoint has no TLS: storage.allow_http = true permits that")
     encryption = _encryption_of(configuration)
-    told = InStep(
+    told = store.InStep(
         url,
         endpoint=settings.endpoint or "",
         region=settings.region or "",
         allow_http=settings.allow_http,
         recipients=encryption.recipients if encryption else (),
     )
-    return ArchivePlace(configuration.archive, BucketAddress(url, options, settings.allow_http), told, encryption)
+    return ArchivePlace(configuration.archive, store.BucketAddress(url, options, settings.allow_http), told, encryption)
 
 
-def _encryption_of(configuration: Configuration) -> Encryption | None:
+def _encryption_of(configuration: Configuration) -> store.Encryption | None:
     """[encryption]; the private key is looked up when something is read."""
     from migrator.config import look_up_text
 
@@ -85,8 +85,8 @@ def _encryption_of(configuration: Configuration) -> Encryption | None:
         return None
     identity, folder = section.identity, configuration.folder
     if identity is None:
-        return Encryption(section.recipients)
-    return Encryption(section.recipients, lambda: look_up_text(identity, "encryption.identity", folder))
+        return store.Encryption(section.recipients)
+    return store.Encryption(section.recipients, lambda: look_up_text(identity, "encryption.identity", folder))
 
 
 def place_named(given: str) -> Place:
@@ -100,7 +100,7 @@ def place_named(given: str) -> Place:
         except ValueError as error:
             raise ConfigError(f"{given}: {error}") from None
         folder = local_folder(url)
-        return _reached(folder, in_step(folder) or InStep(url))
+        return _reached(folder, store.in_step(folder) or store.InStep(url))
     path = Path(given)
     if path.is_file():
         from migrator.config import read_configuration
@@ -126,23 +126,23 @@ def destination_named(given: str, archive: Place, *, file: bool) -> Path | InBuc
         url, _, name = url.rpartition("/")
         if url.endswith(":/"):
             raise ConfigError(f"{given} names no file in a bucket")
-    address = BucketAddress(url)
+    address = store.BucketAddress(url)
     if isinstance(archive, ArchivePlace) and url.partition("://")[0] == archive.address.url.partition("://")[0]:
-        address = BucketAddress(url, archive.address.options, archive.address.allow_http)
-    return InBucket(Bucket.at(address), name)
+        address = store.BucketAddress(url, archive.address.options, archive.address.allow_http)
+    return InBucket(store.Bucket.at(address), name)
 
 
 def _folder(path: Path) -> Place:
     """A folder with an archive, or what the catalog in it belongs to."""
-    known = in_step(path)
+    known = store.in_step(path)
     return _reached(path, known) if known else path
 
 
-def _reached(folder: Path, known: InStep) -> ArchivePlace:
+def _reached(folder: Path, known: store.InStep) -> ArchivePlace:
     names = OBSTORE_KEYS[known.url.partition("://")[0]]
     options = {names[key]: value for key in ("endpoint", "region") if (value := getattr(known, key)) and key in names}
-    encryption = Encryption(known.recipients) if known.recipients else None
-    return ArchivePlace(folder, BucketAddress(known.url, options, known.allow_http), known, encryption)
+    encryption = store.Encryption(known.recipients) if known.recipients else None
+    return ArchivePlace(folder, store.BucketAddress(known.url, options, known.allow_http), known, encryption)
 
 
 def folder_of(place: Place) -> Path:

@@ -8,26 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from migrator import store
 from migrator.errors import ArchiveLockedError, ConfigError, MigratorError, StorageError
 from migrator.jobs.place import ArchivePlace, Place
 from migrator.jobs.signals import interruptible
-from migrator.store import (
-    Archive,
-    ArchiveLock,
-    Bucket,
-    Catalog,
-    IdentityNeededError,
-    Lease,
-    Mirror,
-    ObjectBlobs,
-    disk_errors,
-    encoding_of,
-    holder_in,
-    holds_archive,
-    in_step,
-    is_archive,
-    put_key,
-)
 
 SEND_SECONDS = 600.0
 """How often a run copies its journal into the bucket while it is at work."""
@@ -40,7 +24,9 @@ _log = logging.getLogger("migrator.archive")
 
 
 @contextmanager
-def held_bucket(place: ArchivePlace, command: str, *, create: bool = False, ours: bool = True) -> Iterator[Archive]:
+def held_bucket(
+    place: ArchivePlace, command: str, *, create: bool = False, ours: bool = True
+) -> Iterator[store.Archive]:
     """The locked archive, in step with the bucket; afterwards what is new goes there.
 
     It must exist unless `create`. Without `ours`, changes that only this machine has give way; see `Mirror.fetch`.
@@ -48,9 +34,9 @@ def held_bucket(place: ArchivePlace, command: str, *, create: bool = False, ours
     if not create:
         interruptible(lambda: _require_archive(place))
     bucket = place.bucket()
-    with disk_errors(str(place.folder)):
+    with store.disk_errors(str(place.folder)):
         place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with ArchiveLock(place.folder, command) as lock, _held(Lease(bucket, command, place.folder)) as lease:
+    with store.ArchiveLock(place.folder, command) as lock, _held(store.Lease(bucket, command, place.folder)) as lease:
         if not lease.conditional:
             _log.info("%s ignores conditions on writes; the lock was written and read again after a pause", bucket.name)
         mirror, archive = interruptible(lambda: _begun(place, bucket, lease, lock, create=create, ours=ours))
@@ -69,7 +55,7 @@ def held_bucket(place: ArchivePlace, command: str, *, create: bool = False, ours
 
 
 @contextmanager
-def _held(lease: Lease) -> Iterator[Lease]:
+def _held(lease: store.Lease) -> Iterator[store.Lease]:
     interruptible(lease.__enter__)
     try:
         yield lease
@@ -78,7 +64,7 @@ def _held(lease: Lease) -> Iterator[Lease]:
 
 
 @contextmanager
-def _sending_the_journal(mirror: Mirror, lease: Lease) -> Iterator[None]:
+def _sending_the_journal(mirror: store.Mirror, lease: store.Lease) -> Iterator[None]:
     """Copy the journal now and then, so that a machine that is lost in a run of days costs little of it."""
     ending = threading.Event()
 
@@ -103,23 +89,23 @@ def _sending_the_journal(mirror: Mirror, lease: Lease) -> Iterator[None]:
 
 
 def _begun(
-    place: ArchivePlace, bucket: Bucket, lease: Lease, lock: ArchiveLock, *, create: bool, ours: bool
-) -> tuple[Mirror, Archive]:
+    place: ArchivePlace, bucket: store.Bucket, lease: store.Lease, lock: store.ArchiveLock, *, create: bool, ours: bool
+) -> tuple[store.Mirror, store.Archive]:
     """Bring this machine in step with the bucket, and prepare the archive there."""
-    before = in_step(place.folder)
+    before = store.in_step(place.folder)
     has_others = before is not None and before.recipients != place.known.recipients
-    encoding = encoding_of(bucket, place.folder, place.encryption, create=create)
+    encoding = store.encoding_of(bucket, place.folder, place.encryption, create=create)
     if has_others:
-        put_key(bucket, place.folder, encoding, again=True)
-    mirror = Mirror(bucket, place.folder, place.known, encoding)
+        store.put_key(bucket, place.folder, encoding, again=True)
+    mirror = store.Mirror(bucket, place.folder, place.known, encoding)
     mirror.fetch(ours=ours)
-    blobs = ObjectBlobs(bucket, place.folder, lease.guard, encoding)
-    if not is_archive(place.folder):
+    blobs = store.ObjectBlobs(bucket, place.folder, lease.guard, encoding)
+    if not store.is_archive(place.folder):
         blobs.require_free()
-    put_key(bucket, place.folder, encoding)
+    store.put_key(bucket, place.folder, encoding)
     if has_others:
         mirror.require_sending()
-    archive = Archive(place.folder, lock.handles, blobs, place.address, encoding)
+    archive = store.Archive(place.folder, lock.handles, blobs, place.address, encoding)
     archive.prepare()
     return mirror, archive
 
@@ -129,19 +115,19 @@ def _require_archive(place: ArchivePlace) -> None:
 
     `ArchiveLockedError` if a first backup is at work there: its catalog comes later.
     """
-    if is_archive(place.folder):
+    if store.is_archive(place.folder):
         return
     if not place.address.is_missing_folder:
         bucket = place.bucket()
-        if holds_archive(bucket):
+        if store.holds_archive(bucket):
             return
-        if holder := holder_in(bucket):
+        if holder := store.holder_in(bucket):
             first = "`{command}` (process {pid} on {host}, since {since})".format_map(holder)
             raise ArchiveLockedError(f"{bucket.name} has no catalog yet: {first} is at work on it, or was killed")
     raise ConfigError(f"{place.address.url} is not an archive (no catalog in it)")
 
 
-def _send(mirror: Mirror, lease: Lease) -> None:
+def _send(mirror: store.Mirror, lease: store.Lease) -> None:
     """Copy what is new into the bucket, unless another run has taken over."""
     lease.guard()
     mirror.send()
@@ -151,8 +137,8 @@ def refresh(place: ArchivePlace) -> None:
     """Bring the catalog of this machine in step with the bucket to read it, unless a run is at work on it."""
     try:
         interruptible(lambda: _refresh(place))
-    except (StorageError, IdentityNeededError) as error:
-        if not is_archive(place.folder):
+    except (StorageError, store.IdentityNeededError) as error:
+        if not store.is_archive(place.folder):
             raise
         _log.warning("showing what this machine knows: %s", error)
 
@@ -160,26 +146,26 @@ def refresh(place: ArchivePlace) -> None:
 def _refresh(place: ArchivePlace) -> None:
     _require_archive(place)
     bucket = place.bucket()
-    with disk_errors(str(place.folder)):
+    with store.disk_errors(str(place.folder)):
         place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    mirror = Mirror(bucket, place.folder, place.known, encoding_of(bucket, place.folder, place.encryption))
+    mirror = store.Mirror(bucket, place.folder, place.known, store.encoding_of(bucket, place.folder, place.encryption))
     if mirror.is_behind():
-        with suppress(ArchiveLockedError), ArchiveLock(place.folder, "read"):
+        with suppress(ArchiveLockedError), store.ArchiveLock(place.folder, "read"):
             mirror.fetch()
-            Catalog(place.folder).close()  # which brings it up to the journal
+            store.Catalog(place.folder).close()  # which brings it up to the journal
 
 
 def holder_elsewhere(place: Place) -> dict[str, str] | None:
     """Who holds an archive in a bucket; None if nobody does, or if the store can't be asked."""
     with suppress(StorageError):
-        return interruptible(lambda: holder_in(place.bucket())) if isinstance(place, ArchivePlace) else None
+        return interruptible(lambda: store.holder_in(place.bucket())) if isinstance(place, ArchivePlace) else None
     return None
 
 
-def archive_to_read(place: Place) -> Archive:
+def archive_to_read(place: Place) -> store.Archive:
     """The archive without its lock, to read blobs."""
     if isinstance(place, ArchivePlace):
         bucket = place.bucket()
-        encoding = encoding_of(bucket, place.folder, place.encryption)
-        return Archive(place.folder, store=ObjectBlobs(bucket, place.folder, encoding=encoding))
-    return Archive(place)
+        encoding = store.encoding_of(bucket, place.folder, place.encryption)
+        return store.Archive(place.folder, store=store.ObjectBlobs(bucket, place.folder, encoding=encoding))
+    return store.Archive(place)

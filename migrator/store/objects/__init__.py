@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from migrator.store.objects.blobs import ObjectBlobs
     from migrator.store.objects.bucket import Bucket, BucketAddress
     from migrator.store.objects.encoding import PLAIN, Encoding, IdentityNeededError, no_identity
+    from migrator.store.objects.known import InStep, in_step
     from migrator.store.objects.lease import Lease, holder_in
-    from migrator.store.objects.mirror import InStep, Mirror, holds_archive, in_step
+    from migrator.store.objects.mirror import Mirror, holds_archive
     from migrator.store.objects.opening import Encryption, encoding_of, put_key
 
 __all__ = [
@@ -48,10 +49,10 @@ __getattr__ = imported_on_first_use(
         "no_identity": "encoding",
         "Lease": "lease",
         "holder_in": "lease",
-        "InStep": "mirror",
+        "InStep": "known",
         "Mirror": "mirror",
         "holds_archive": "mirror",
-        "in_step": "mirror",
+        "in_step": "known",
         "Encryption": "opening",
         "encoding_of": "opening",
         "put_key": "opening",

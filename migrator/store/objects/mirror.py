@@ -14,8 +14,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from migrator.errors import ArchiveDamagedError, ConfigError
@@ -37,41 +36,10 @@ from migrator.store.layout import (
 from migrator.store.objects.age import UndecryptableError
 from migrator.store.objects.bucket import READ_BYTES, Bucket
 from migrator.store.objects.encoding import PLAIN, Encoding
+from migrator.store.objects.known import InStep, in_step
 from migrator.store.repair import SUFFIXES, put_aside, remake
 
 _log = logging.getLogger("migrator.archive")
-
-
-@dataclass(frozen=True, slots=True)
-class InStep:
-    """What a folder knows of its bucket: which journal both had last, and which one the copy of the catalog belongs to.
-
-    `taking`: a kill may have left half of another one.
-
-    `sent` is the hash of the encrypted journal that was last sent, or was about to be: a machine without a private key
-    recognizes it as its own.
-
-    The other fields say how the bucket is reached, without keys, and to whom the archive is encrypted.
-    """
-
-    url: str
-    e_tag: str = ""
-    sha256: str = ""
-    catalog: str = ""
-    taking: bool = False
-    sent: str = ""
-    endpoint: str = ""
-    region: str = ""
-    allow_http: bool = False
-    recipients: tuple[str, ...] = ()
-
-
-def in_step(root: Path) -> InStep | None:
-    """What this folder knows of its bucket; None if its blobs lie in itself."""
-    with suppress(OSError, ValueError, TypeError):
-        kept = json.loads((root / IN_STEP).read_bytes())
-        return InStep(**{**kept, "recipients": tuple(kept.get("recipients", ()))})
-    return None
 
 
 def holds_archive(bucket: Bucket) -> bool:
