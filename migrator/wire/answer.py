@@ -10,14 +10,15 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
-from xml.etree.ElementTree import Element  # a type only
+from typing import TYPE_CHECKING, Any
 
 from migrator import errors
 from migrator.sniffing import PageKind, is_page, page_in
 from migrator.wire.json_codec import read_json
 from migrator.wire.waits import DEFAULT_MAX_WAIT_SECONDS, retry_after
-from migrator.wire.xml_reader import read_xml
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element  # a type only
 
 
 def _ignore(subject: str, count: int) -> None:
@@ -53,6 +54,8 @@ class Answer:
 
     def xml(self) -> Element:
         """The root of the body as XML; errors as for `json`. A DTD or entities of its own are refused, too."""
+        from migrator.wire.xml_reader import read_xml  # most trackers answer in JSON
+
         try:
             root = read_xml(self.body, _charset(self.headers), self._report_replaced)
         except ValueError as error:
