@@ -13,9 +13,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
-from xml.etree.ElementTree import Element
 
 from migrator import errors
 from migrator.model import Attachment, EntityRef
@@ -24,6 +23,9 @@ from migrator.trackers.lenient import as_object, as_objects, non_negative, raw_j
 from migrator.trackers.strict import objects_in
 from migrator.trackers.url_quoting import encoded_once
 from migrator.wire import Answer, error_reason, parse_json_or_none
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 INLINE = "inline:"
 """The start of the ids of images that are in a text and are no attachments."""
