@@ -2,6 +2,9 @@
 
 Beware: they carry sessions of the tracker, so they go through pipes and the cluster's connections only: never into
 arguments, files, the environment or the graph of a scheduler, which others can read.
+
+The messages are plain dataclasses, because each start makes all of these classes: frozen ones with slots take three
+times as long.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from migrator.store import BucketAddress, Encoding
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Start:
     """To a worker, first: the source, the archive, and the sessions for the API and, if they differ, for files.
 
@@ -47,12 +50,12 @@ class Start:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Ready:
     """From a worker, first: it can fetch."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Fetch:
     """To a worker: fetch these files. They go as plain tuples, which is cheaper, and without their JSON."""
 
@@ -74,7 +77,7 @@ class Fetch:
         ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Results:
     """From a worker: what came of some files of a batch, as plain tuples."""
 
@@ -100,7 +103,7 @@ class Results:
         ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Ended:
     """From a worker: no more results of this batch will come; `error` is what the disk refused."""
 
@@ -108,35 +111,35 @@ class Ended:
     error: MigratorError | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Limit:
     """To a worker: have at most so many files in flight."""
 
     downloads: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Stop:
     """To a worker: begin nothing new. What is in flight may be finished, unless `at_once`."""
 
     at_once: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Transferred:
     """From a worker: so many more bytes came."""
 
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Waiting:
     """From a worker: it waits before it repeats a request."""
 
     wait: Wait
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Throttled:
     """Both ways: the tracker asked one process to slow down."""
 
@@ -144,7 +147,7 @@ class Throttled:
     status: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Ask:
     """From a worker: may a request start (`size` is None), may bytes be counted, or get another session (`lent`)."""
 
@@ -154,7 +157,7 @@ class Ask:
     files: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Reply:
     """To a worker: the answer to what it asked."""
 
@@ -163,7 +166,7 @@ class Reply:
     error: MigratorError | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Logged:
     """From a worker: a record for the log of the run."""
 
