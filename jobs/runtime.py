@@ -19,7 +19,6 @@ from migrator.jobs.remote import held_bucket, refresh
 from migrator.jobs.signals import active_signals, interrupt_on_signals
 from migrator.jobs.terminal import exit_at_once, leave_terminal, tell
 from migrator.pipeline.run import error_record
-from migrator.pipeline.snapshots import view_at
 from migrator.store import (
     CATALOG,
     JOURNAL,
@@ -152,7 +151,10 @@ def read_archive(place: Place, at: str = "") -> Iterator[Catalog]:
         refresh(place)
     root = folder_of(place)
     with closing(Catalog(root, read_only=True)) as catalog, sqlite_errors(root):
-        view_at(catalog, at)
+        if at:
+            from migrator.pipeline.snapshots import view_at
+
+            view_at(catalog, at)
         yield catalog
 
 

@@ -43,7 +43,7 @@ def summary_text(summary: Summary) -> str:
     """The summary of any command, coloured where stdout is a terminal."""
     terminal, written = sys.stdout.isatty(), io.StringIO()
     width = None if terminal else DEFAULT_WIDTH
-    out = Console(file=written, force_terminal=terminal, highlight=False, soft_wrap=True, width=width)
+    out = Console(file=written, force_terminal=terminal, highlight=False, emoji=False, soft_wrap=True, width=width)
     _print(out, summary)
     print_kept(out, summary)
     return written.getvalue()

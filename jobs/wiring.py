@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from migrator.config import Configuration, Limits, SourceSection, TargetSection, options_of
 from migrator.errors import ConfigError
@@ -11,12 +11,14 @@ from migrator.jobs.access import access
 from migrator.jobs.place import plain_keys
 from migrator.jobs.recipe import SourceRecipe
 from migrator.layers import MAX_FIRST_RETRIES, DryRunTarget, RestoreTarget, RetryingSource, RetryingTarget, RetryPolicy
-from migrator.mapping import Rows, read_rows
 from migrator.pipeline.stop import back_off
 from migrator.ports import Source, Target
 from migrator.selection import require_known_kinds
 from migrator.trackers import Adapter, adapter
 from migrator.wire import HttpClient, Recorder, Waits
+
+if TYPE_CHECKING:
+    from migrator.mapping import Rows
 
 T = TypeVar("T")
 
@@ -147,6 +149,8 @@ def target_section(configuration: Configuration) -> TargetSection:
 
 def mapping_rows(configuration: Configuration, target: Target) -> Rows:
     """The mapping file, its kinds checked against those of the target. `ConfigError` names the line."""
+    from migrator.mapping import read_rows
+
     rows = read_rows(configuration.mapping_file, may_be_missing=configuration.settings.mapping.create_missing)
     rows.require_target_kinds(target.capabilities.kinds)
     return rows

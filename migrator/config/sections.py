@@ -14,7 +14,6 @@ from yarl import URL
 from migrator.config.base import Flag, PathText, Secret, Secrets, Section, address, example
 from migrator.config.storage import EncryptionSection, StorageSection
 from migrator.config.stores import store_address
-from migrator.mapping import parse_rule
 from migrator.units import parse_duration, parse_rate, parse_share
 
 
@@ -29,6 +28,8 @@ def _proxy(value: object) -> str:
 
 
 def _rules(names: tuple[str, ...]) -> tuple[str, ...]:
+    from migrator.mapping import parse_rule
+
     for name in names:
         parse_rule(name)
     return names
