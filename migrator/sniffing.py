@@ -4,11 +4,12 @@ A server under maintenance, a sign-on, a bot check and an expired licence all an
 200. Its title is shown in the error, because it tells a person at once where the page comes from.
 
 Beware: a login page may mention anything, so only the title, the headings and the text of a short page count.
+
+Most patterns for pages are left as text, which `re` compiles, and keeps, when the first page comes: few runs see one.
 """
 
 from __future__ import annotations
 
-import html
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -25,9 +26,9 @@ _MAX_SHORT_CHARACTERS = 1500
 """A page with at most this much text is taken to be about one subject, so all of its text counts."""
 
 _START = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
-_TITLE = re.compile(r"<title[^<>]*>(.*?)(?:</title|\Z)", re.IGNORECASE | re.DOTALL)
-_HEADING = re.compile(r"<h[12][^<>]*>(.*?)(?:</h[12]|\Z)", re.IGNORECASE | re.DOTALL)
-_INVISIBLE = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
+_TITLE = r"(?is)<title[^<>]*>(.*?)(?:</title|\Z)"
+_HEADING = r"(?is)<h[12][^<>]*>(.*?)(?:</h[12]|\Z)"
+_INVISIBLE = r"(?is)<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>"
 _POSSIBLE_SECRET = re.compile(r"\S*=\S*|[\w+/.-]{25,}")
 """An address with its query, or a key; never shown."""
 
@@ -44,33 +45,29 @@ _ERROR_MESSAGE = re.compile(
 _HTML_NAMES = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg", ".xml")
 
 _PASSWORD = re.compile(r"type\s*=\s*.?password", re.IGNORECASE)
-_GUARDED = re.compile(
-    r"cf[-_]chl|cf-browser-verification|incapsula incident|ddos-guard|enable javascript and cookies to continue"
-    r"|checking (?:if the site|your browser)|verify(?:ing)? (?:that )?you are (?:a )?human|perfdrive|px-captcha",
-    re.IGNORECASE,
+_GUARDED = (
+    r"(?i)cf[-_]chl|cf-browser-verification|incapsula incident|ddos-guard|enable javascript and cookies to continue"
+    r"|checking (?:if the site|your browser)|verify(?:ing)? (?:that )?you are (?:a )?human|perfdrive|px-captcha"
 )
-_GUARD_TITLE = re.compile(r"just a moment|attention required|are you a (?:human|robot)|ddos", re.IGNORECASE)
-_SIGN_ON = re.compile(
-    r"SAMLRe(?:quest|sponse)|/saml2?/|wa=wsignin|/adfs/|login\.microsoftonline\.com|/oauth2?/(?:v\d[.\d]*/)?authorize"
-    r"|openid-connect|shibboleth|/cas/login|\.okta\.com|\.auth0\.com|accounts\.google\.com/",
-    re.IGNORECASE,
+_GUARD_TITLE = r"(?i)just a moment|attention required|are you a (?:human|robot)|ddos"
+_SIGN_ON = (
+    r"(?i)SAMLRe(?:quest|sponse)|/saml2?/|wa=wsignin|/adfs/|login\.microsoftonline\.com|/oauth2?/(?:v\d[.\d]*/)?authorize"
+    r"|openid-connect|shibboleth|/cas/login|\.okta\.com|\.auth0\.com|accounts\.google\.com/"
 )
-_SURE_SIGN_ON = re.compile(r"SAMLRe(?:quest|sponse)|/adfs/|login\.microsoftonline\.com", re.IGNORECASE)
-_LOGIN = re.compile(r"\b(?:log|sign)[ -]?(?:in|on)\b|anmelde|\banmeldung\b|connexion|iniciar sesi", re.IGNORECASE)
-_LOGIN_PATH = re.compile(r"""(?:action|href|url)\s*=\s*["']?[^"'>\s]*/(?:log|sign)[-_]?(?:in|on)\b""", re.IGNORECASE)
-_MAINTENANCE = re.compile(
-    r"\bmaint[ea]n[ae]nce|temporarily (?:unavailable|offline|down|closed|out of service)|under construction"
+_SURE_SIGN_ON = r"(?i)SAMLRe(?:quest|sponse)|/adfs/|login\.microsoftonline\.com"
+_LOGIN = r"(?i)\b(?:log|sign)[ -]?(?:in|on)\b|anmelde|\banmeldung\b|connexion|iniciar sesi"
+_LOGIN_PATH = r"""(?i)(?:action|href|url)\s*=\s*["']?[^"'>\s]*/(?:log|sign)[-_]?(?:in|on)\b"""
+_MAINTENANCE = (
+    r"(?i)\bmaint[ea]n[ae]nce|temporarily (?:unavailable|offline|down|closed|out of service)|under construction"
     r"|be (?:right )?back (?:soon|shortly|in)|service (?:is )?(?:temporarily )?unavailable|scheduled downtime"
     r"|(?:is|are|being|currently) (?:being )?(?:upgraded|updated|upgrading|updating|starting|restarted)\b"
-    r"|upgrade (?:is )?in progress|wartung|mantenimiento|manuten",
-    re.IGNORECASE,
+    r"|upgrade (?:is )?in progress|wartung|mantenimiento|manuten"
 )
-_LICENCE = re.compile(
-    r"licen[cs]e\W.{0,30}\b(?:expired|invalid|exceeded|not valid|missing|over|ended)\b"
+_LICENCE = (
+    r"(?is)licen[cs]e\W.{0,30}\b(?:expired|invalid|exceeded|not valid|missing|over|ended)\b"
     r"|(?:expired|invalid|no valid) licen[cs]e"
     r"|(?:trial|evaluation|subscription)\W.{0,30}\b(?:expired|ended|over|suspended)\b"
-    r"|(?:account|instance|site) (?:has been|is|was) (?:suspended|deactivated)|lizenz.{0,30}(?:abgelaufen|ung.ltig)",
-    re.IGNORECASE | re.DOTALL,
+    r"|(?:account|instance|site) (?:has been|is|was) (?:suspended|deactivated)|lizenz.{0,30}(?:abgelaufen|ung.ltig)"
 )
 
 
@@ -122,42 +119,44 @@ def page_in(body: bytes, *, read_text: bool = True) -> WebPage:
     For a 4xx it must not: below each 404, IIS writes that the resource may be "temporarily unavailable".
     """
     text = body[:_MAX_PAGE_BYTES].decode("utf-8", "replace")
-    title = _TITLE.search(text)
+    title = re.search(_TITLE, text)
     return WebPage(_kind(text, title[1] if title else "", read_text), shown(title[1] if title else ""))
 
 
 def shown(text: str) -> str:
     """Text of a page as it may be shown: one line of at most 80 characters, without possible secrets."""
+    import html
+
     line = " ".join(_POSSIBLE_SECRET.sub("...", html.unescape(text[:1000])).split())[:80]
     return printable(line)
 
 
 def is_about_licence(reason: str) -> bool:
     """Whether a text, such as the reason in an error, says that a licence, trial or subscription is over."""
-    return _LICENCE.search(reason) is not None
+    return re.search(_LICENCE, reason) is not None
 
 
 def _kind(text: str, title: str, read_text: bool) -> PageKind:
     password = _PASSWORD.search(text) is not None
-    if _GUARD_TITLE.search(title) or (_GUARDED.search(text) and not password):
+    if re.search(_GUARD_TITLE, title) or (re.search(_GUARDED, text) and not password):
         return PageKind.GUARD
-    if _SURE_SIGN_ON.search(text) or (read_text and _SIGN_ON.search(text) and not password):
+    if re.search(_SURE_SIGN_ON, text) or (read_text and re.search(_SIGN_ON, text) and not password):
         return PageKind.SIGN_ON
-    words = " ".join([title, *_HEADING.findall(text)])
-    if password and not _MAINTENANCE.search(title) and not _LICENCE.search(words):
+    words = " ".join([title, *re.findall(_HEADING, text)])
+    if password and not re.search(_MAINTENANCE, title) and not re.search(_LICENCE, words):
         return PageKind.LOGIN
-    visible = " ".join(_INVISIBLE.sub(" ", text).split())
+    visible = " ".join(re.sub(_INVISIBLE, " ", text).split())
     if read_text and len(visible) <= _MAX_SHORT_CHARACTERS:
         words += " " + visible
     if kind := _kind_by_words(words):
         return kind
-    return PageKind.LOGIN if password or _LOGIN.search(title) or _LOGIN_PATH.search(text) else PageKind.OTHER
+    return PageKind.LOGIN if password or re.search(_LOGIN, title) or re.search(_LOGIN_PATH, text) else PageKind.OTHER
 
 
 def _kind_by_words(words: str) -> PageKind | None:
-    if _LICENCE.search(words):
+    if re.search(_LICENCE, words):
         return PageKind.LICENCE
-    return PageKind.MAINTENANCE if _MAINTENANCE.search(words) else None
+    return PageKind.MAINTENANCE if re.search(_MAINTENANCE, words) else None
 
 
 def looks_like_html(head: bytes) -> bool:
