@@ -12,7 +12,6 @@ import uuid
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Protocol, Self
 from urllib.parse import parse_qs, quote
 
@@ -168,6 +167,8 @@ class HmacAuth(_Sessionless):
     @override
     def refused(self, signature: Signature, headers: Mapping[str, str]) -> bool:
         """True if the signature used a clock other than the server's."""
+        from email.utils import parsedate_to_datetime
+
         try:
             offset = parsedate_to_datetime(headers.get("Date", "")).timestamp() - time.time()
         except (ValueError, TypeError, OverflowError):

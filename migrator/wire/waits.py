@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from migrator.units import human_duration
@@ -108,6 +107,8 @@ def _plausible(number: float, now: datetime, max_wait: float) -> float:
 
 def _when(value: str) -> datetime | None:
     """A date in the format of HTTP or ISO 8601. A bare number such as 20240501 is never read as a date."""
+    from email.utils import parsedate_to_datetime
+
     if not re.search("[ -]", value.strip().lstrip("-")):
         return None
     for read in (parsedate_to_datetime, datetime.fromisoformat):
