@@ -9,11 +9,12 @@ import os
 import resource
 import signal
 import sys
+from asyncio.subprocess import PIPE
 
 import pytest
 
 from migrator.sandbox.world.model import World
-from tests.support.program import config_of, run, run_process, until
+from tests.support.program import ROOT, config_of, run, run_process, until
 
 WORLD = World.generate(entities=4, seed=3, attachments=6, median_bytes=200, large_bytes=2000)
 
@@ -49,6 +50,26 @@ async def test_it_leaves_the_process_as_it_was(tmp_path, source):
     for words in ["-v", "backup", config], ["status", tmp_path / "nothing"], ["--help"]:
         await run(*words)
         assert state() == before
+
+
+NOT_FOR_A_BACKUP = {"aiohttp", "defusedxml", "jinja2", "obstore", "tenacity", "rich._emoji_codes"} | {
+    f"migrator.{name}"
+    for name in (
+        *("mapping", "sandbox", "store.objects.mirror", "wire.xml_reader"),
+        *("pipeline.export", "pipeline.snapshots", "pipeline.verify", "pipeline.summary.load"),
+    )
+}
+
+
+async def test_a_backup_imports_only_what_it_needs(tmp_path, source):
+    """The others would take time at each start, and no backup without surprises needs them."""
+    code = "import atexit, sys, migrator.jobs.cli as c; atexit.register(lambda: print(*sys.modules)); c.main()"
+    words = ("-q", "backup", config_of(tmp_path, source))
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, *words, cwd=ROOT, stdout=PIPE)
+    imported = {*(await process.communicate())[0].decode().split()}
+    assert process.returncode == 0
+    assert "migrator.pipeline.backup" in imported
+    assert imported & NOT_FOR_A_BACKUP == set()
 
 
 async def test_runs_at_once_do_not_mix_what_they_say(tmp_path, source):
