@@ -13,12 +13,14 @@ from migrator.errors import ArchiveLockedError, ConfigError, MigratorError, Stor
 from migrator.jobs.place import ArchivePlace, Place
 from migrator.jobs.signals import interruptible
 
-SEND_SECONDS = 600.0
+SEND_SECONDS = 30.0
 """How often a run copies its journal into the bucket while it is at work."""
 JOIN_SECONDS = 2.0
 """How long the end of a run waits for a copy under way."""
 SENT_AGAIN_AFTER = 20
 """It waits at least so many times as long as the copy took."""
+UPLOADS = ("load", "migrate", "restore")
+"""Commands that leave files at a tracker, which their journal knows."""
 
 _log = logging.getLogger("migrator.archive")
 
@@ -39,6 +41,13 @@ def held_bucket(
     with store.ArchiveLock(place.folder, command) as lock, _held(store.Lease(bucket, command, place.folder)) as lease:
         if not lease.conditional:
             _log.info("%s ignores conditions on writes; the lock was written and read again after a pause", bucket.name)
+        if lease.died_elsewhere.get("command") in UPLOADS:
+            _log.warning(
+                "%s: `%s` died on %s. What it sent after it last copied its journal here (every %.0f s or so) is known "
+                "there alone: it is found at the target and not sent again, and a rollback from here leaves it",
+                *(bucket.name, lease.died_elsewhere["command"], lease.died_elsewhere.get("host", "another machine")),
+                SEND_SECONDS,
+            )
         mirror, archive = interruptible(lambda: _begun(place, bucket, lease, lock, create=create, ours=ours))
         try:
             with _sending_the_journal(mirror, lease):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 
@@ -10,9 +11,10 @@ import pytest
 
 from migrator.errors import StorageError
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
+from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
 from tests.support.buckets import in_bucket, now_and_then, proxy_to
-from tests.support.fetch_workers import configured
+from tests.support.fetch_workers import configured, world_of
 from tests.support.parts import FULL
 from tests.support.program import catalog, ended, kill, run, start, until
 
@@ -109,6 +111,29 @@ async def test_a_machine_that_is_lost_costs_only_what_it_had_not_sent(tmp_path, 
         assert (await run("-q", "backup", config)).code == 0
     assert server.blobs("archive") == blobs
     assert catalog(tmp_path / "b" / "local", ROWS) == rows
+
+
+async def test_a_load_that_died_elsewhere_is_named_and_continued_without_doubles(tmp_path, server):
+    world = world_of(60)
+    twin = world.without_attachments()
+    async with proxy_to(server) as proxy, TargetprocessSandbox(world) as source, TeamPulseSandbox(twin) as target:
+        lost, config = (in_bucket(tmp_path / name, source, proxy.url, target=target) for name in "ab")
+        assert (await run("-q", "backup", lost)).code == 0
+        target.faults.latency = 0.1
+        process = await start("-q", "load", lost)
+        await until(lambda: len(target.state.attachments()) > 10)
+        await kill(process)
+        await ended(process)
+        shutil.rmtree(tmp_path / "a" / "local")
+        os.utime(server.folder / "archive" / "lock", (1, 1))
+        await asyncio.sleep(6)  # the server notices changes of its files within five seconds
+        target.faults.latency = 0.0
+        loaded = await run("-q", "--json", "load", config)
+        assert (loaded.code, "`load` died on" in loaded.err) == (0, True), loaded.err
+        uploads = loaded.document["uploads"]
+        assert uploads["already_there"] > 10
+        assert uploads["uploaded"] + uploads["already_there"] == uploads["planned"] == len(target.state.attachments())
+        assert "died on" not in (await run("-q", "load", config)).err
 
 
 async def test_in_a_long_run_the_journal_is_sent_now_and_then(tmp_path, server, sandbox, monkeypatch):

@@ -45,7 +45,8 @@ class Lease:
     """A context manager that holds the archive in a bucket. `ArchiveLockedError` if another run holds it.
 
     `folder` is where this machine keeps the catalog, and is locked by the caller: a holder that has ended there, on
-    this machine, need not be waited for. `conditional` says whether the store heeds conditions.
+    this machine, need not be waited for. `conditional` says whether the store heeds conditions, `died_elsewhere` who
+    held it before, if that run has died on another machine, or with another folder.
     """
 
     def __init__(self, bucket: Bucket, command: str, folder: Path) -> None:
@@ -60,6 +61,7 @@ class Lease:
             "token": token_hex(8),
         }
         self._e_tag, self._renewed_at = "", 0.0
+        self.died_elsewhere: dict[str, Any] = {}
         self.conditional, self._lost = True, False
         self._ending, self._writing = threading.Event(), threading.Lock()
         self._renewing = threading.Thread(target=self._renew_until_end, name="lease", daemon=True)
@@ -94,6 +96,8 @@ class Lease:
         found = self._bucket.read(LOCK)
         if found and not self._may_take(*found):
             self._refuse(found[0])
+        if found and not self._was_here(holder := parsed(found[0])):
+            self.died_elsewhere = holder
         at = _seconds_awake()
         body = self._body()
         e_tag = self._replaced(body, found[1].e_tag) if found else self._bucket.create(LOCK, body)
@@ -127,13 +131,15 @@ class Lease:
 
     def _may_take(self, text: bytes, version: Version) -> bool:
         """Whether the holder is one that has ended on this machine, or has not renewed the lock in time."""
-        holder = parsed(text)
-        if all(holder.get(key) == self._entry[key] for key in ("host", "boot", "folder")):
+        if self._was_here(parsed(text)):
             return True  # the caller holds the folder's own lock
         self._bucket.put(LOCK_PROBE, b"what time is it here?\n")
         probe = self._bucket.version(LOCK_PROBE)
         self._bucket.remove([LOCK_PROBE])
         return probe is not None and (probe.at - version.at).total_seconds() > self._seconds
+
+    def _was_here(self, holder: dict[str, Any]) -> bool:
+        return all(holder.get(key) == self._entry[key] for key in ("host", "boot", "folder"))
 
     def _refuse(self, text: bytes) -> None:
         holder, name = parsed(text), "another run"
