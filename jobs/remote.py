@@ -149,7 +149,7 @@ def refresh(place: ArchivePlace) -> None:
     except (StorageError, store.IdentityNeededError) as error:
         if not store.is_archive(place.folder):
             raise
-        _log.warning("showing what this machine knows: %s", error)
+        _log.warning("showing what this machine knows: %s", str(error).removeprefix("configuration: "))
 
 
 def _refresh(place: ArchivePlace) -> None:

@@ -71,6 +71,8 @@ class Cluster:
             raise ConfigError(f"[workers] dask: no scheduler answers at {self._where}{reason}") from None
         if self._known and not workers:
             raise ConfigError(f"[workers] dask: no worker has this program, {on_cluster.build()}: {self._refused()}")
+        if not workers:
+            _log.warning("no worker has joined the Dask cluster at %s yet", self._where)
 
     async def close(self) -> None:
         """Disconnect, and end a cluster that was started here."""

@@ -147,6 +147,8 @@ class _Spread:
                 file.write(content.decode())
         if done.end is None:
             return _failed(path, 130 if done.code in {130, -15} else 1, f"the night's process ended with {done.code}")
+        if done.end.code == ConfigError.exit_code:
+            output.warn("a worker did this night: variables, files and addresses are those of its machine")
         return done.end
 
     async def _end_all(self) -> None:

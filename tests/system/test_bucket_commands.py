@@ -277,6 +277,18 @@ async def test_a_folder_with_other_things_is_not_touched(tmp_path, server, proxy
 
 
 @pytest.mark.parametrize(
+    ("archive", "code", "says"),
+    [("s3://b/x", 7, "AWS_ALLOW_HTTP=true"), ("az://b/x", 2, "AZURE_STORAGE_ACCOUNT_NAME")],
+)
+async def test_what_is_lacking_to_reach_a_store_is_named(monkeypatch, archive, code, says):
+    for name, value in {"ENDPOINT_URL": "http://127.0.0.1:9", "REGION": "x", "ACCESS_KEY_ID": KEY}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    refused = await run("-q", "status", archive)
+    assert (refused.code, says in refused.err) == (code, True), refused.err
+
+
+@pytest.mark.parametrize(
     ("archive", "storage", "says"),
     [
         ("http://x/y", "", "an archive is a folder, or lies at s3://"),

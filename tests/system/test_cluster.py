@@ -289,6 +289,14 @@ async def test_a_scheduler_that_does_not_answer_is_status_2(tmp_path, store):
         assert "no scheduler answers at tcp://127.0.0.1:9" in json.loads(nobody.out)["error"]["message"]
 
 
+async def test_a_cluster_without_workers_is_named_and_not_waited_for(tmp_path, store):
+    async with TargetprocessSandbox(world_of(60)) as sandbox, dask_cluster(tmp_path / "dask", 0) as cluster:
+        finished = await run("-q", "backup", on_cluster(in_bucket(tmp_path, sandbox, store.url), cluster.address))
+        assert finished.code == 0, finished.err
+        assert "no worker has joined the Dask cluster at tcp://" in finished.err
+        await is_stored_in(store, tmp_path / "local", sandbox)
+
+
 async def test_a_folder_is_refused_where_other_machines_would_write(tmp_path):
     async with TargetprocessSandbox(world_of(10)) as sandbox:
         config = on_cluster(configured(tmp_path, sandbox, 0), "tcp://127.0.0.1:9")

@@ -170,6 +170,7 @@ async def test_a_missing_secret_of_a_worker_is_named(tmp_path, proxy, sandbox):
         await cluster.joined(1)
         finished = await nightly(night_of(tmp_path, "a", sandbox, proxy.url, cluster.address), within=100)
     assert (finished.code, "environment variable TP_PASSWORD is not set" in finished.err) == (2, True)
+    assert "variables, files and addresses are those of its machine" in finished.err
     assert "TP_PASSWORD" not in os.environ
 
 

@@ -36,6 +36,12 @@ ATTEMPTS = 4
 """For a call that obstore doesn't repeat by itself."""
 WAIT_SECONDS = 0.5
 """Before the second attempt; it doubles."""
+REMEDIES = (
+    ("169.254.169.254", "no keys were found: in [storage], the environment, a profile, or the role of this machine"),
+    ("Account must be specified", "name it by access_key in [storage], or in AZURE_STORAGE_ACCOUNT_NAME"),
+    ("builder error", "an http:// address is only used with allow_http in [storage], or with AWS_ALLOW_HTTP=true"),
+)
+"""What obstore's messages contain, and what to do then."""
 MAX_RETRIES, RETRY_SECONDS, READ_SECONDS = 8, 90, 60
 """Of obstore: for one request, over all its attempts, and without a byte."""
 WITHOUT_OBSTORE = "an archive in an object store needs obstore: pip install 'tracker-migrator[s3]'"
@@ -284,5 +290,6 @@ def _first_line(error: BaseException) -> str:
     """The first line of a message, with the store's own code of the error."""
     text = str(error).strip()
     line = re.sub(r"\?\S*", "", re.sub(r"<\?xml.*", "", text.partition("\n")[0])).strip().rstrip(":")
-    code = re.search(r"<Code>(\w+)</Code>", text)
-    return f"{line} ({code[1]})" if code else line
+    details = [code[1]] if (code := re.search(r"<Code>(\w+)</Code>", text)) else []
+    details += [remedy for sign, remedy in REMEDIES if sign in text]
+    return f"{line} ({'; '.join(details)})" if details else line
