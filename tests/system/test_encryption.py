@@ -20,7 +20,7 @@ from migrator.store.objects import PLAIN
 from migrator.store.objects.encoding import Encrypted
 from tests.support.buckets import BUCKET, in_bucket, proxy_to, s3_server
 from tests.support.fetch_workers import configured, world_of
-from tests.support.program import ROOT, catalog, run
+from tests.support.program import ROOT, catalog, ended, kill, run, start, until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 ROWS = "SELECT attachment_id, kind, entity_id, name, size, sha256, status, error FROM attachments ORDER BY 1"
@@ -392,6 +392,14 @@ async def test_large_files_go_to_a_real_s3_server_and_back(tmp_path):
         assert "incoming" not in server.names("archive")
         assert (await run("-q", "verify", config, "--full")).code == 0
         assert (await run("-q", "export", config, tmp_path / "out", "--format", "tree")).code == 0
+        local = tmp_path / "a" / "local"
+        process = await start("-q", "export", config, tmp_path / "killed", "--format", "tree")
+        await until(lambda: any(local.glob("incoming*/*")))
+        await kill(process)
+        await ended(process)
+        assert any(local.glob("incoming*/*")), "decrypted files are left"
+        assert (await run("-q", "verify", config)).code == 0
+        assert not any(local.glob("incoming*")), "the next run deletes them"
         status = await run("-q", "--json", "status", f"s3://{BUCKET}/archive")
         assert status.code != 0, "by its address it is reached without a key"
 

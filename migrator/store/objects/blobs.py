@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -61,6 +62,9 @@ class ObjectBlobs(BlobStore):
         if found is None or found[0] != self.encoding.readme.encode():
             self.bucket.put(README, self.encoding.readme.encode())
         self.bucket.remove([path for path, _ in self.bucket.objects(INCOMING)])
+        with disk_errors(str(self._local)):
+            for left in self._local.glob(f"{INCOMING}*"):  # copies for an export that was killed, decrypted ones too
+                shutil.rmtree(left)
 
     @override
     def empty_incoming(self) -> None:
