@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
 from urllib.parse import urlencode
 
+from migrator.errors import StorageError
 from migrator.jobs.browse.answers import FileAnswer, Page, error_page
 from migrator.jobs.browse.contents import HEAD_BYTES, MAX_IMAGE_BYTES, PREVIEW_BYTES, image_type, text_preview
 from migrator.jobs.browse.queries import Found, Queries, Row, blob_of
@@ -53,11 +54,13 @@ class Pages:
         }
 
     async def answer(self, view: Callable[[Parameters], Awaitable[Answer]], parameters: Parameters) -> Answer:
-        """The answer of a page; a page with status 404 if what it is about is unknown."""
+        """The answer of a page; a page with status 404 if what it is about is unknown, 503 if the store refuses."""
         try:
             answer = await view(parameters)
         except UnknownError as error:
             answer = error_page(404, str(error))
+        except StorageError as error:
+            answer = error_page(503, str(error))
         if isinstance(answer, FileAnswer):
             return answer
         known = parameters.get("at", "") in self._names()

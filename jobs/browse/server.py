@@ -15,7 +15,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from migrator.errors import ArchiveDamagedError, ConfigError
+from migrator.errors import ArchiveDamagedError, ConfigError, StorageError
 from migrator.jobs.browse.answers import FileAnswer, error_page
 from migrator.jobs.browse.guard import HEAD_ONLY, Send, guarded
 from migrator.jobs.browse.pages import Answer, Pages, Parameters, web_address
@@ -190,7 +190,7 @@ async def _send_file(answer: FileAnswer, send: Send, *, head_only: bool) -> None
                 if last:
                     await send({"type": "http.response.body", "body": last, "more_body": True})
                 last = chunk
-        except ArchiveDamagedError as error:
+        except (ArchiveDamagedError, StorageError) as error:
             logging.getLogger("migrator").warning("a download was broken off: %s", error)
             return
     await send({"type": "http.response.body", "body": last})

@@ -42,7 +42,9 @@ def command(output: Output, /, *, archive: Place, port: int) -> int:
     with TemporaryDirectory(prefix="migrator-browse-") as folder, _listening(port) as server:
         if isinstance(archive, ArchivePlace):
             refresh(archive)
-        browser = Browser(folder_of(archive), Path(folder), archive_to_read(archive))
+        to_read = archive_to_read(archive)
+        to_read.require_readable()
+        browser = Browser(folder_of(archive), Path(folder), to_read)
 
         async def serve(stop: asyncio.Event) -> None:
             _announce(output, shown(archive), f"http://127.0.0.1:{server.getsockname()[1]}/")

@@ -125,9 +125,13 @@ async def test_a_browser_gets_files_from_the_store(tmp_path, proxy, sandbox):
     url = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))["url"]
     file = next(file for file in sandbox.world.attachments if sandbox.world.owner_of(file) is not None)
     try:
-        async with aiohttp.ClientSession() as session, session.get(f"{url}download?id={file.id}") as answer:
-            body = await answer.read()
-        assert answer.status == 200
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{url}download?id={file.id}") as answer:
+                body = await answer.read()
+            assert answer.status == 200
+            proxy.fault = lambda _, request: "refuse"
+            async with session.get(f"{url}download?id={file.id}") as refused:
+                assert (refused.status, "AccessDenied" in await refused.text()) == (503, True)
     finally:
         process.send_signal(signal.SIGTERM)
         await ended(process)

@@ -150,7 +150,9 @@ async def test_a_bare_machine_needs_the_identity(tmp_path, sandbox):
     assert objects(tmp_path / "bucket") == before
 
 
-@pytest.mark.parametrize("command", [["verify", "--full"], ["export", "{out}", "--format", "tree"], ["copy", "{out}"]])
+@pytest.mark.parametrize(
+    "command", [["verify", "--full"], ["export", "{out}", "--format", "tree"], ["copy", "{out}"], ["browse"]]
+)
 async def test_reading_files_needs_the_identity(tmp_path, sandbox, command):
     config = encrypted(tmp_path / "a", sandbox)
     assert (await run("-q", "backup", config)).code == 0
