@@ -118,6 +118,23 @@ async def test_a_night_and_a_restore_work_on_a_bucket(tmp_path, proxy, sandbox):
     assert (tmp_path / "night.html").stat().st_size > 1000
 
 
+async def test_one_object_that_can_not_be_read_is_named_and_the_others_are_not_left(tmp_path, proxy, sandbox):
+    config = in_bucket(tmp_path, sandbox, proxy.url)
+    await done("backup", config)
+    some = next(file for file in sandbox.world.attachments if sandbox.world.owner_of(file) is not None)
+    sha256 = sandbox.state.sha256_of(some)
+    proxy.fault = lambda _, request: "refuse" if request.method == "GET" and request.path.endswith(sha256) else ""
+    verified = await run("-q", "--json", "verify", config)
+    [problem] = verified.document["problems"]
+    assert (verified.code, problem["code"], problem["sha256"]) == (5, "E06", sha256)
+    assert verified.document["checked"] == verified.document["of"]
+    exported = await run("-q", "--json", "export", config, tmp_path / "files", "--format", "tree")
+    assert (exported.code, exported.document["files"]) == (5, 80 - len(problem["files"]))
+    assert [failure["path"] for failure in exported.document["problems"]] == [problem["path"]]
+    copied = await run("-q", "--json", "copy", config, tmp_path / "copy")
+    assert (copied.code, [each["sha256"] for each in copied.document["problems"]]) == (5, [sha256])
+
+
 async def test_a_browser_gets_files_from_the_store(tmp_path, proxy, sandbox):
     config = in_bucket(tmp_path, sandbox, proxy.url)
     await done("backup", config)

@@ -6,6 +6,7 @@ Any S3 tool can read them, and `sha256sum` can check them, unless they are encry
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 from typing_extensions import override
 
-from migrator.errors import ConfigError
+from migrator.errors import ConfigError, StorageError
 from migrator.model import Blob
 from migrator.store import disk
 from migrator.store.disk import disk_errors
@@ -189,7 +190,12 @@ class ObjectBlobs(BlobStore):
             yield paths.__getitem__
 
     def _content(self, path: str) -> Iterator[bytes]:
-        return self.encoding.decoded(self.bucket.chunks(path))
+        """The content of an object. `OSError` if it can't be read although the store answers: others may be fine."""
+        try:
+            yield from self.encoding.decoded(self.bucket.chunks(path))
+        except StorageError as error:
+            self.bucket.version(README)  # which raises, if it is the store that can't be used
+            raise OSError(errno.EIO, str(error)) from error
 
     def _copy(self, sha256: str, path: Path) -> None:
         with suppress(FileNotFoundError):
@@ -205,6 +211,10 @@ class ObjectBlobs(BlobStore):
 
 
 def _sound_part(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """A content up to where it was changed; whoever hashes it finds that it ends too early."""
-    with suppress(UndecryptableError):
+    """A content up to where it was changed or can't be read; whoever hashes it finds that it ends too early."""
+    try:
         yield from chunks
+    except FileNotFoundError:
+        raise
+    except (UndecryptableError, OSError):
+        return
