@@ -133,6 +133,8 @@ def _require_archive(place: ArchivePlace) -> None:
         if holder := store.holder_in(bucket):
             first = "`{command}` (process {pid} on {host}, since {since})".format_map(holder)
             raise ArchiveLockedError(f"{bucket.name} has no catalog yet: {first} is at work on it, or was killed")
+        if bucket.version(store.README):
+            raise ConfigError(f"{bucket.name} has no catalog yet: its first backup was not finished; run it again")
     raise ConfigError(f"{place.address.url} is not an archive (no catalog in it)")
 
 
@@ -142,12 +144,15 @@ def _send(mirror: store.Mirror, lease: store.Lease) -> None:
     mirror.send()
 
 
-def refresh(place: ArchivePlace) -> None:
-    """Bring the catalog of this machine in step with the bucket to read it, unless a run is at work on it."""
+def refresh(place: ArchivePlace, *, or_fail: bool = False) -> None:
+    """Bring the catalog of this machine in step with the bucket to read it, unless a run is at work on it.
+
+    If the bucket can't be read, what this machine knows has to do, with a warning, unless `or_fail`.
+    """
     try:
         interruptible(lambda: _refresh(place))
     except (StorageError, store.IdentityNeededError) as error:
-        if not store.is_archive(place.folder):
+        if or_fail or not store.is_archive(place.folder):
             raise
         _log.warning("showing what this machine knows: %s", str(error).removeprefix("configuration: "))
 

@@ -142,13 +142,14 @@ def held_archive(
 
 
 @contextmanager
-def read_archive(place: Place, at: str = "") -> Iterator[Catalog]:
+def read_archive(place: Place, at: str = "", *, as_in_bucket: bool = False) -> Iterator[Catalog]:
     """The catalog of an archive, read-only and without a lock, so that it works while a run is under way.
 
-    `at`: as it was in that snapshot, see `migrator.pipeline.snapshots.view_at`.
+    `at`: as it was in that snapshot, see `migrator.pipeline.snapshots.view_at`. `as_in_bucket`: what this machine knows
+    won't do where the bucket can't be read.
     """
     if isinstance(place, ArchivePlace):
-        refresh(place)
+        refresh(place, or_fail=as_in_bucket)
     root = folder_of(place)
     with closing(Catalog(root, read_only=True)) as catalog, sqlite_errors(root):
         if at:

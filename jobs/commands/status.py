@@ -36,14 +36,14 @@ def command(output: Output, /, *, archive: Place, at: str, check: bool) -> Statu
 
     The exit status is that of the archive: 5 if verify or an export found damage that has not been repaired since, 3 if
     files failed, otherwise 0. With --check, it is also 3 if the first line is yellow or red: if the last backup broke
-    off, the last complete one is too old, or there is none.
+    off, the last complete one is too old, or there is none; and a bucket that can't be read ends it with 7.
     """
     from migrator.pipeline.condition import condition
     from migrator.pipeline.health import FINE
 
     if check and at:
         raise click.UsageError("--check judges the archive as it is now, so it can't be used with --at")
-    with read_archive(archive, at) as catalog:
+    with read_archive(archive, at, as_in_bucket=check) as catalog:
         found = condition(catalog, folder_of(archive), holder_elsewhere(archive), _retention(output.given))
     if check and found.status is RunStatus.COMPLETE and found.health and found.health.verdict != FINE:
         found = replace(found, status=RunStatus.INCOMPLETE)

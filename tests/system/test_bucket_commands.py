@@ -118,7 +118,17 @@ async def test_a_night_and_a_restore_work_on_a_bucket(tmp_path, proxy, sandbox):
     assert (tmp_path / "night.html").stat().st_size > 1000
 
 
-async def test_one_object_that_can_not_be_read_is_named_and_the_others_are_not_left(tmp_path, proxy, sandbox):
+async def test_status_with_check_needs_the_bucket(tmp_path, proxy, sandbox):
+    config = in_bucket(tmp_path, sandbox, proxy.url)
+    await done("backup", config)
+    assert (await run("-q", "status", config, "--check")).code == 0
+    proxy.fault = lambda _, request: "refuse"
+    shown = await run("-q", "status", config)
+    assert (shown.code, "showing what this machine knows" in shown.err) == (0, True)
+    assert (await run("-q", "status", config, "--check")).code == 7
+
+
+async def test_one_object_that_can_not_be_read_is_named_and_others_are_read(tmp_path, proxy, sandbox):
     config = in_bucket(tmp_path, sandbox, proxy.url)
     await done("backup", config)
     some = next(file for file in sandbox.world.attachments if sandbox.world.owner_of(file) is not None)

@@ -108,12 +108,14 @@ async def test_a_machine_that_is_lost_costs_only_what_it_had_not_sent(tmp_path, 
         shutil.rmtree(tmp_path / "a" / "local")
         await asyncio.to_thread(server.bucket("archive", proxy.url).remove, ["lock"])  # as if three minutes later
         config = in_bucket(tmp_path / "b", sandbox, proxy.url)
+        refused = await run("-q", "status", config)
+        assert (refused.code, "its first backup was not finished; run it again" in refused.err) == (2, True)
         assert (await run("-q", "backup", config)).code == 0
     assert server.blobs("archive") == blobs
     assert catalog(tmp_path / "b" / "local", ROWS) == rows
 
 
-async def test_a_load_that_died_elsewhere_is_named_and_continued_without_doubles(tmp_path, server):
+async def test_a_load_that_died_elsewhere_is_named_and_nothing_is_doubled(tmp_path, server):
     world = world_of(60)
     twin = world.without_attachments()
     async with proxy_to(server) as proxy, TargetprocessSandbox(world) as source, TeamPulseSandbox(twin) as target:

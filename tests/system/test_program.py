@@ -52,7 +52,7 @@ async def test_it_leaves_the_process_as_it_was(tmp_path, source):
         assert state() == before
 
 
-NOT_FOR_A_BACKUP = {"aiohttp", "defusedxml", "jinja2", "obstore", "tenacity", "rich._emoji_codes"} | {
+NOT_FOR_A_BACKUP = {"aiohttp", "defusedxml", "jinja2", "obstore", "tenacity"} | {
     f"migrator.{name}"
     for name in (
         *("mapping", "sandbox", "store.objects.mirror", "wire.xml_reader"),
