@@ -190,7 +190,7 @@ def in_memory(injector: FaultInjector, store: MemoryStore) -> Iterator[None]:
         patch.object(receiving, "_Upload", InlineUpload),
         patch.object(receiving, "PART_BYTES", 2 * SMALL),
         patch.object(remote, "interruptible", lambda call: call()),
-        patch.object(remote, "ArchiveLock", lambda *_: nullcontext(SimpleNamespace(handles=()))),
+        patch.object(remote.store, "ArchiveLock", lambda *_: nullcontext(SimpleNamespace(handles=()))),
         patch.object(remote, "_sending_the_journal", lambda *_: nullcontext()),
     ):
         yield
