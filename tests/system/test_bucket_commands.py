@@ -158,7 +158,7 @@ async def test_a_browser_gets_files_from_the_store(tmp_path, proxy, sandbox):
             assert answer.status == 200
             proxy.fault = lambda _, request: "refuse"
             async with session.get(f"{url}download?id={file.id}") as refused:
-                assert (refused.status, "AccessDenied" in await refused.text()) == (503, True)
+                assert (refused.status, "403 Forbidden" in await refused.text()) == (503, True)
     finally:
         process.send_signal(signal.SIGTERM)
         await ended(process)
