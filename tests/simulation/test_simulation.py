@@ -20,7 +20,7 @@ from tests.support.forks import in_a_process
 from tests.support.parts import FULL
 from tests.system.test_pairs import FOUR
 
-SEEDS = 250 if FULL else 70
+SEEDS = 250 if FULL else 45
 NIGHT_SEEDS = 60 if FULL else 12
 HTTP_SEEDS = 20 if FULL else 16
 FOUND = (

@@ -14,6 +14,7 @@ from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from tests.support.buckets import BUCKET, KEY, SECRET, in_bucket
 from tests.support.fetch_workers import world_of
+from tests.support.parts import FULL
 from tests.support.program import ended, kill, run, start, until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -141,8 +142,6 @@ async def test_one_object_that_can_not_be_read_is_named_and_others_are_read(tmp_
     exported = await run("-q", "--json", "export", config, tmp_path / "files", "--format", "tree")
     assert (exported.code, exported.document["files"]) == (5, 80 - len(problem["files"]))
     assert [failure["path"] for failure in exported.document["problems"]] == [problem["path"]]
-    copied = await run("-q", "--json", "copy", config, tmp_path / "copy")
-    assert (copied.code, [each["sha256"] for each in copied.document["problems"]]) == (5, [sha256])
 
 
 async def test_a_browser_gets_files_from_the_store(tmp_path, proxy, sandbox):
@@ -198,7 +197,8 @@ def by_environment(tmp_path, proxy, monkeypatch):
     ],
 )
 async def test_address_without_an_archive_is_never_taken_for_an_empty_one(tmp_path, server, url, code, says):
-    commands = [("status",), ("snapshots",), ("find", "x"), ("verify",), ("rebuild",), ("copy", tmp_path / "copy")]
+    commands = [("status",), ("verify",), ("rebuild",)]
+    commands += [("snapshots",), ("find", "x"), ("copy", tmp_path / "copy")] if FULL else []
     for command, *more in commands:
         refused = await run("-q", command, url, *more)
         assert (refused.code, says in refused.err) == (code, True), (command, refused.err)

@@ -157,9 +157,7 @@ async def test_in_a_long_run_the_journal_is_sent_now_and_then(tmp_path, server, 
     assert catalog(tmp_path / "b" / "local", ROWS) == catalog(tmp_path / "a" / "local", ROWS)
 
 
-@pytest.mark.parametrize(
-    "where", ["/lock", "/manifest.jsonl", "/README.txt", "/blobs/"] if FULL else ["/lock", "/blobs/"]
-)
+@pytest.mark.parametrize("where", ["/lock", "/manifest.jsonl", "/README.txt", "/blobs/"] if FULL else ["/blobs/"])
 async def test_a_stop_ends_within_15_seconds_though_the_store_hangs(tmp_path, server, sandbox, where):
     async with proxy_to(server, now_and_then("hang", share=1, only=where)) as proxy:
         process = await start("-q", "backup", in_bucket(tmp_path, sandbox, proxy.url))

@@ -156,7 +156,7 @@ async def test_a_worker_that_outlives_its_run_holds_the_archive(tmp_path):
         assert not is_alive(worker)
 
 
-@pytest.mark.parametrize("to_group", [False, True])
+@pytest.mark.parametrize("to_group", [False, True] if FULL else [True])
 async def test_ctrl_c_ends_a_run_with_workers_and_keeps_what_is_finished(tmp_path, to_group):
     world = world_of()
     async with TargetprocessSandbox(world) as sandbox:

@@ -20,6 +20,7 @@ from migrator.sandbox.squash.app import SquashSandbox
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from tests.support.fetch_workers import FILES, assert_whole, at_work, backed_up, configured, is_alive, listed, world_of
+from tests.support.parts import only_in_full
 from tests.support.program import ended, run, start
 from tests.support.tls import Certificates, Proxy, in_front
 
@@ -135,7 +136,9 @@ async def test_the_bandwidth_holds_over_all_processes(tmp_path):
     assert size <= rate * (taken + 1)
 
 
-@pytest.mark.parametrize("words", [(), ("--log-format", "json")], ids=["text", "json"])
+@pytest.mark.parametrize(
+    "words", [(), pytest.param(("--log-format", "json"), marks=only_in_full)], ids=["text", "json"]
+)
 async def test_what_a_worker_logs_is_in_the_log_of_the_run(tmp_path, words):
     async with TargetprocessSandbox(world_of()) as sandbox:
         sandbox.faults.latency = 0.01
@@ -168,6 +171,7 @@ async def test_a_tracker_that_stalls_in_a_worker_delays_no_stop(tmp_path):
         await assert_whole(tmp_path / "archive", sandbox, sandbox.world)
 
 
+@only_in_full
 async def test_workers_that_are_killed_again_and_again_cost_little(tmp_path):
     world = world_of(4000, median=500)
     async with TargetprocessSandbox(world) as sandbox:

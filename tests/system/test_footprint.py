@@ -13,6 +13,7 @@ import pytest
 
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.world.model import World
+from tests.support.parts import only_in_full
 from tests.support.program import ROOT, configure, process_and_peak
 
 LIMIT = 200 * 1024 * 1024
@@ -60,6 +61,7 @@ async def test_100_000_files_take_less_than_200_mb_of_memory(tmp_path):
     assert await peak(tmp_path, world) < LIMIT
 
 
+@only_in_full
 async def test_files_that_wait_to_be_written_take_little_memory(tmp_path):
     """As large as files may be that are held in memory."""
     world = World.generate(entities=100, attachments=1500, median_bytes=250_000, large_bytes=260_000)

@@ -48,7 +48,7 @@ pytestmark = [
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-ISSUES = 80 if FULL else 20
+ISSUES = 80 if FULL else 10
 MIB = 1024 * 1024
 LOGIN_PAGE = (
     b'<!DOCTYPE html><title>Sign in</title><form action="/login"><input type="password" name="password"></form>'

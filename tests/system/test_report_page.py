@@ -17,7 +17,7 @@ from migrator.errors import RejectedError
 from migrator.pipeline.report import report
 from migrator.store import Catalog
 from migrator.trackers.memory import MemoryTracker
-from tests.support.parts import FULL, run_backup, run_load, twin_of
+from tests.support.parts import FULL, only_in_full, run_backup, run_load, twin_of
 from tests.system.test_browse_cli import complaints
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -156,6 +156,7 @@ async def test_a_sample_leads_to_its_entity(tmp_path):
         assert wrong == []
 
 
+@only_in_full
 async def test_filter_and_sorting_are_quick_with_very_many_files(tmp_path):
     out = written(await archive_of(tmp_path / "archive", MANY), tmp_path / "report.html")
     async with shown(out) as (page, wrong):

@@ -8,6 +8,7 @@ import shlex
 
 import pytest
 
+from tests.support.parts import only_in_full
 from tests.support.program import run
 from tests.support.screen import drawn, text_of
 from tests.support.session import COLUMNS, PICTURE, PROMPT, RECORDING, ROOT, alike, place, readme_commands
@@ -41,6 +42,7 @@ def test_the_recording_has_the_commands_of_the_readme_in_their_order():
     assert [*played_back()] == readme_commands()
 
 
+@only_in_full
 @pytest.mark.timeout(300)
 async def test_the_recorded_commands_still_print_what_they_printed(tmp_path, monkeypatch):
     """Line breaks aside, since the recording was made on a terminal: a table breaks its cells there, so of `map` each

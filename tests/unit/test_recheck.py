@@ -18,7 +18,7 @@ from migrator.store import audit
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
 from migrator.trackers.memory import MemoryTracker
-from tests.support.parts import expected, rows, run_backup, small_tracker, stored
+from tests.support.parts import expected, only_in_full, rows, run_backup, small_tracker, stored
 
 
 def alter(tracker: MemoryTracker, name: str) -> str:
@@ -80,7 +80,7 @@ async def test_equal_files_are_hashed_and_written_nowhere(tmp_path):
     assert (tmp_path / "manifest.jsonl").stat().st_size - journal < 6000
 
 
-@pytest.mark.parametrize("share", [0.01, 0.07, 0.25, 1 / 3])
+@pytest.mark.parametrize("share", [pytest.param(0.01, marks=only_in_full), 0.07, 0.25, 1 / 3])
 async def test_a_rotating_sample_covers_every_file_once_in_a_round(tmp_path, share):
     tracker = small_tracker(40)
     await run_backup(tracker, tmp_path)
