@@ -22,7 +22,16 @@ from migrator.errors import ConfigError, StorageError
 from migrator.model import Blob
 from migrator.store import disk
 from migrator.store.disk import disk_errors
-from migrator.store.layout import BLOB_FOLDERS, BLOBS, BUCKET_README, INCOMING, README, is_blob_name, is_in_bucket
+from migrator.store.layout import (
+    BLOB_FOLDERS,
+    BLOBS,
+    BUCKET_README,
+    INCOMING,
+    LOCK_PROBE,
+    README,
+    is_blob_name,
+    is_in_bucket,
+)
 from migrator.store.objects.age import UndecryptableError
 from migrator.store.objects.bucket import Bucket
 from migrator.store.objects.encoding import PLAIN, Encoding
@@ -62,7 +71,7 @@ class ObjectBlobs(BlobStore):
         found = self.bucket.read(README)
         if found is None or found[0] != self.encoding.readme.encode():
             self.bucket.put(README, self.encoding.readme.encode())
-        self.bucket.remove([path for path, _ in self.bucket.objects(INCOMING)])
+        self.bucket.remove([LOCK_PROBE, *(path for path, _ in self.bucket.objects(INCOMING))])
         with disk_errors(str(self._local)):
             for left in self._local.glob(f"{INCOMING}*"):  # copies for an export that was killed, decrypted ones too
                 shutil.rmtree(left)
