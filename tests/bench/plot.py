@@ -11,6 +11,7 @@ import matplotlib as mpl
 
 mpl.use("svg")
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
 from tests.bench.measure import RESULTS
 
@@ -33,10 +34,15 @@ def number(cell: str) -> float:
 
 
 def main() -> None:
-    """Bars for `small`, and what a file costs from a thousand of them to a million."""
+    """Bars for `small`, and what a file costs from a thousand of them to a million, if that was measured."""
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "migrator", "font.size": 9, "text.color": INK})
     mpl.rcParams.update({"axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK})
-    figure, (bars, curve) = plt.subplots(1, 2, figsize=(8.4, 2.8), layout="constrained", width_ratios=(3, 2))
+    points = [(number(row[0]), number(row[3])) for row in rows_of("curve")]
+    widths = (3, 2) if points else (1,)
+    figure, axes = plt.subplots(
+        1, len(widths), figsize=(8.4, 2.8), layout="constrained", width_ratios=widths, squeeze=False
+    )
+    bars = axes[0][0]
     speeds = sorted((number(row[2]), row[0]) for row in rows_of("small"))
     bars.barh(
         [name for _, name in speeds],
@@ -46,15 +52,20 @@ def main() -> None:
     bars.set_title("files a second, 10,000 files of 2-20 KB", loc="left", fontsize=9)
     bars.bar_label(bars.containers[0], labels=[f" {speed:,.0f}" for speed, _ in speeds])
     bars.margins(x=0.12)
-    points = [(number(row[0]), number(row[3])) for row in rows_of("curve")]
+    if points:
+        draw_curve(axes[0][1], points)
+    for each in axes[0]:
+        each.spines[["top", "right"]].set_visible(False)
+    figure.savefig(PICTURE, transparent=True, metadata={"Date": None})
+
+
+def draw_curve(curve: Axes, points: list[tuple[float, float]]) -> None:
+    """What a file costs, by how many there are."""
     curve.plot([count for count, _ in points], [cost for _, cost in points], color=OURS, marker="o")
     curve.set_xscale("log")
     curve.set_ylim(bottom=0)
     curve.set_title("milliseconds of processor a file", loc="left", fontsize=9)
     curve.set_xlabel("tiny files in a first backup")
-    for axes in (bars, curve):
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(PICTURE, transparent=True, metadata={"Date": None})
 
 
 main()
