@@ -71,7 +71,10 @@ class ObjectBlobs(BlobStore):
         found = self.bucket.read(README)
         if found is None or found[0] != self.encoding.readme.encode():
             self.bucket.put(README, self.encoding.readme.encode())
-        self.bucket.remove([LOCK_PROBE, *(path for path, _ in self.bucket.objects(INCOMING))])
+        left_there = [path for path, _ in self.bucket.objects(INCOMING)]
+        if self.bucket.size(LOCK_PROBE) is not None:
+            left_there.append(LOCK_PROBE)
+        self.bucket.remove(left_there)
         with disk_errors(str(self._local)):
             for left in self._local.glob(f"{INCOMING}*"):  # copies for an export that was killed, decrypted ones too
                 shutil.rmtree(left)
