@@ -29,6 +29,7 @@ from migrator.ports import BodyFacts, Sink
 from migrator.store import disk, layout
 from migrator.store.catalog.database import CatalogDatabase
 from migrator.store.journal import keeper
+from migrator.store.journal.replay import _statements
 from migrator.trackers.memory import CHUNK_BYTES, MemoryTracker
 from migrator.wire.h1.pool import ConnectionPool
 from tests.simulation.disk import ForgetfulDisk
@@ -114,6 +115,7 @@ class FaultInjector:
 def simulated(injector: FaultInjector) -> Iterator[None]:
     """Put the crash points of this injector into the program while the context lasts."""
     numbers = iter(range(10**9))
+    _statements.cache_clear()  # a process that begins knows none
     with (
         _disk(injector),
         patch.object(layout, "token_hex", lambda _: f"{next(numbers):016x}"),

@@ -67,27 +67,33 @@ def test_the_seeds_that_once_found_something_hold():
 
 
 DIGESTS = """
-import hashlib
-from tests.simulation.story import Story, simulate
-for seed in range(3):
-    story = simulate(seed)
-    print(hashlib.sha256(repr((story.traces, story.log)).encode()).hexdigest())
+import hashlib, logging, sys
+from tests.simulation.in_bucket import simulate_in_bucket
+from tests.simulation.story import simulate
+logging.disable(logging.WARNING)
+for argument in sys.argv[1:]:
+    play = simulate_in_bucket if argument in ("442", "443") else simulate
+    story = play(int(argument))
+    log = [line for line in story.log if "process" not in line]
+    print(argument, hashlib.sha256(repr((story.traces, log)).encode()).hexdigest())
 """
+"""In a bucket, seed 443 takes what a catalog's tables are made of from memory, if a seed before it left it there."""
 
 
-def test_a_seed_gives_the_same_run_in_every_process():
+def test_a_seed_gives_the_same_run_in_every_process_and_after_others():
+    seeds = ["0", "1", "2", "442", "443"]
     printed = [
         subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", DIGESTS],
+            [sys.executable, "-W", "ignore", "-c", DIGESTS, *order],
             env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": "."},
             capture_output=True,
             check=True,
             text=True,
         ).stdout.splitlines()
-        for hash_seed in ("1", "2")
+        for hash_seed, order in (("1", seeds), ("2", seeds[::-1]))
     ]
-    assert len(printed[0]) == 3
-    assert printed[0] == printed[1]
+    assert len(printed[0]) == len(seeds)
+    assert sorted(printed[0]) == sorted(printed[1])
 
 
 def logs_over_http(seeds: Iterable[int], root: Path) -> str:

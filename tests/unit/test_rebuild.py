@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import shutil
 import sqlite3
@@ -14,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migrator.errors import ArchiveDamagedError
+from migrator.errors import ArchiveDamagedError, StorageError
 from migrator.jobs.cli import run as program
 from migrator.model import Attachment, Entity, EntityRef, RunStatus, Status
 from migrator.pipeline.rebuild import rebuild
 from migrator.store import disk
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog, database
-from migrator.store.journal import manifest
+from migrator.store.journal import keeper, manifest
 from migrator.store.journal.replay import replay
 from migrator.store.repair.auditing import audit
 from tests.support.parts import (
@@ -347,6 +348,33 @@ async def test_a_catalog_that_is_behind_catches_up_with_its_manifest(tmp_path):
     assert audit(tmp_path) == []
     Catalog(tmp_path).close()
     assert said(tmp_path) == now
+
+
+@pytest.mark.parametrize("call", ["write_at", "rename"])
+async def test_a_rewrite_that_the_disk_refused_has_not_begun(tmp_path, monkeypatch, call):
+    """Two machines have the manifest of a bucket; one goes on with it while the disk of the other is full."""
+    here, there, tracker = tmp_path / "here", tmp_path / "there", small_tracker(4)
+    await run_backup(tracker, there)
+    shutil.copytree(there, here)
+    refused = []
+
+    def full(*_: object) -> None:
+        refused.append(call)
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeper, "MIN_GROWTH_BYTES", -(10**9))  # every manifest has outgrown its size
+        patched.setattr(disk, call, full)
+        with pytest.raises(StorageError, match=r"manifest\.jsonl can't be written"):
+            await run_backup(tracker, here)
+    assert refused == [call]
+    assert audit(here) == []
+    tracker.attach(next(iter(tracker.entities)), "new.txt", b"new")
+    await run_backup(tracker, there)
+    shutil.copy(manifest.path_in(there), manifest.path_in(here))
+    Catalog(here).close()
+    assert said(here) == said(there)
+    assert audit(here) == []
 
 
 async def test_a_manifest_that_knows_more_than_the_catalog_is_never_written_over(tmp_path):

@@ -35,34 +35,41 @@ MIN_GROWTH_BYTES = 1 << 20
 """A manifest that grew by less than this is not rewritten."""
 
 
-def recorded_position(db: Database) -> JournalPosition | str | None:
+def recorded_position(db: Database, path: Path | None = None) -> JournalPosition | str | None:
     """The position recorded in a catalog; if its manifest has to be rewritten, the code of the reason, maybe empty.
 
-    None if it never had a manifest. A value that can't be read becomes a position that matches no manifest.
+    None if it never had a manifest. A value that can't be read becomes a position that matches no manifest. With the
+    manifest's `path`, a rewrite that did not get as far as replacing it has not begun: its position is still that.
     """
     row = db.execute("SELECT value FROM settings WHERE key = ?", [JOURNAL_KEY]).fetchone()
     if row is None:
         return None
+    position = JournalPosition()
     try:
         value: dict[str, Any] = json.loads(row[0])
-        if "rewrite" in value:
+        if value.keys() - {"base", "rewrite"} == set(JournalPosition.__slots__):
+            position = JournalPosition(value["batch"], value["length"] + 0, value["sha256"])
+        if "rewrite" in value and (path is None or not manifest.is_at(path, position)):
             return str(value["rewrite"])
-        if value.keys() - {"base"} != set(JournalPosition.__slots__):
-            return JournalPosition()
-        return JournalPosition(value["batch"], value["length"] + 0, value["sha256"])
     except (ValueError, TypeError, KeyError, AttributeError):
         return JournalPosition()
+    return position
 
 
-def record_position(db: Database, position: JournalPosition | str, *, base: int | None = None) -> None:
+def record_position(
+    db: Database, position: JournalPosition | str, *, base: int | None = None, rewritten: bool = False
+) -> None:
     """Store a position in a catalog, or the code of the reason why its manifest has to be rewritten.
 
-    `base` is the manifest's length in bytes after it was last rewritten; None keeps the recorded one.
+    `base` is the manifest's length in bytes after it was last rewritten; None keeps the recorded one. `rewritten`: the
+    manifest at this position, which says all that the catalog does, is about to be replaced by one that says the same.
     """
     value: dict[str, Any] = {"rewrite": position}
     if isinstance(position, JournalPosition):
         value = {name: getattr(position, name) for name in JournalPosition.__slots__}
         value["base"] = recorded_base(db) if base is None else base
+        if rewritten:
+            value["rewrite"] = ""
     db.execute(
         "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
         [JOURNAL_KEY, json.dumps(value)],
@@ -82,7 +89,8 @@ def catch_up(db: Database, root: Path) -> None:
     """Apply the batches that only the manifest has, after a kill. Call it before the migrations: it has those, too."""
     if not has_table(db, "settings"):
         return
-    position, path = recorded_position(db), manifest.path_in(root)
+    path = manifest.path_in(root)
+    position = recorded_position(db, path)
     if not isinstance(position, JournalPosition) or not manifest.is_at(path, position):
         return
     if path.stat().st_size > position.length:
@@ -102,7 +110,7 @@ class Journal:
 
     def __init__(self, db: Database, root: Path) -> None:
         self._db, self._root, self._path = db, root, manifest.path_in(root)
-        position = recorded_position(db)
+        position = recorded_position(db, self._path)
         fits = isinstance(position, JournalPosition) and manifest.is_at(self._path, position)
         self.position: JournalPosition | None = None
         self._base = recorded_base(db)
@@ -121,18 +129,18 @@ class Journal:
         """
         with disk_errors(JOURNAL):
             disk.sync_folders([self._root], self._root)
-        if self.position is not None and self.position.length > 2 * self._base + MIN_GROWTH_BYTES:
-            self.mark_damaged("")
+        recorded = recorded_position(self._db, self._path)
         if self.position is None:
             latest = self._db.execute("SELECT coalesce(max(run_id), 0) FROM runs").fetchone()[0]
             if not anew and manifest.latest_run(self._path) > latest:
                 raise ArchiveDamagedError(
                     f"catalog.db knows less than {JOURNAL}; `migrator rebuild ARCHIVE` rebuilds it from there"
                 )
-            recorded = recorded_position(self._db)
-            if recorded is None or self._of_older_tables:
-                self.mark_damaged("")  # so that a manifest unlike the recorded position means damage, not a kill
-                recorded = ""
+        outgrown = self.position is not None and self.position.length > 2 * self._base + MIN_GROWTH_BYTES
+        if outgrown or self._of_older_tables or recorded is None:
+            self._mark_sound(recorded)
+            recorded = ""
+        if self.position is None:
             with self._db.atomic():
                 position = self._rewrite(recorded)
             self._set_position(position)
@@ -141,7 +149,7 @@ class Journal:
         """Make a transaction's changes durable in the manifest, before its commit; returns the new `position`."""
         if self.position is None:
             self._changes.clear()
-            if isinstance(recorded_position(self._db), JournalPosition):
+            if isinstance(recorded_position(self._db, self._path), JournalPosition):
                 record_position(self._db, "")
             return None
         lines = self._changes.lines()
@@ -163,6 +171,12 @@ class Journal:
         """Mark the manifest as damaged: the next run that works on the archive rewrites it."""
         with self._db.atomic():
             record_position(self._db, code)
+        self._set_position(None)
+
+    def _mark_sound(self, position: JournalPosition | str | None) -> None:
+        """Before a sound manifest is replaced: if another one is there afterwards, a kill left it; it is no damage."""
+        with self._db.atomic():
+            record_position(self._db, position or "", rewritten=True)
         self._set_position(None)
 
     def _set_position(self, position: JournalPosition | None) -> None:

@@ -69,7 +69,7 @@ def _audit(root: Path, path: Path) -> list[Finding]:
 
 
 def _audit_opened(db: Database, path: Path) -> list[Finding]:
-    position = _position(db)
+    position = recorded_position(db, path) if has_table(db, "settings") else None
     if findings := [] if position is None else list(_missing_manifest(path, position)):
         return findings + _damaged_catalog(db)
     if isinstance(position, str) or not path.exists():
@@ -124,11 +124,6 @@ def _opened(root: Path) -> Database:
     return db
 
 
-def _position(db: Database) -> JournalPosition | str | None:
-    """None for an archive that has no manifest yet."""
-    return recorded_position(db) if has_table(db, "settings") else None
-
-
 def _missing_manifest(path: Path, position: JournalPosition | str) -> Iterator[Finding]:
     """The finding if the manifest is missing, is shorter than the recorded position, or was found damaged before."""
     if isinstance(position, str):
@@ -148,7 +143,7 @@ def _damaged_catalog(db: Database) -> list[Finding]:
 
 def _misplaced(db: Database, path: Path, replayed: Replay) -> Iterator[Finding]:
     """The finding if the catalog records another place in the manifest than that of its rows."""
-    position, base = recorded_position(db), recorded_base(db)
+    position, base = recorded_position(db, path), recorded_base(db)
     elsewhere = isinstance(position, JournalPosition) and position != replayed.end
     if elsewhere or (base and not manifest.ends_batch(path, base)):
         yield "E12", CATALOG, "settings manifest"
