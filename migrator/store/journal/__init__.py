@@ -2,7 +2,14 @@
 
 from migrator.store.journal import manifest
 from migrator.store.journal.changes import MIGRATIONS, SEEN_COLUMN, Table, tables_of
-from migrator.store.journal.keeper import Journal, catch_up, record_position, recorded_base, recorded_position
+from migrator.store.journal.keeper import (
+    Journal,
+    catch_up,
+    is_replaced,
+    record_position,
+    recorded_base,
+    recorded_position,
+)
 from migrator.store.journal.manifest import JournalPosition
 from migrator.store.journal.replay import Replay, replay
 
@@ -14,6 +21,7 @@ __all__ = [
     "Replay",
     "Table",
     "catch_up",
+    "is_replaced",
     "manifest",
     "record_position",
     "recorded_base",

@@ -41,6 +41,20 @@ def recorded_position(db: Database, path: Path | None = None) -> JournalPosition
     None if it never had a manifest. A value that can't be read becomes a position that matches no manifest. With the
     manifest's `path`, a rewrite that did not get as far as replacing it has not begun: its position is still that.
     """
+    if (recorded := _recorded(db)) is None:
+        return None
+    position, code = recorded
+    return position if code is None or (path is not None and manifest.is_at(path, position)) else code
+
+
+def is_replaced(db: Database, path: Path) -> bool:
+    """Whether the manifest is a new one that says what the catalog says, and a kill came before that was recorded."""
+    position, code = _recorded(db) or (JournalPosition(), None)
+    return code is not None and position.length > 0 and path.exists() and not manifest.is_at(path, position)
+
+
+def _recorded(db: Database) -> tuple[JournalPosition, str | None] | None:
+    """The recorded position, and why the manifest has to be rewritten, if it has to."""
     row = db.execute("SELECT value FROM settings WHERE key = ?", [JOURNAL_KEY]).fetchone()
     if row is None:
         return None
@@ -49,11 +63,9 @@ def recorded_position(db: Database, path: Path | None = None) -> JournalPosition
         value: dict[str, Any] = json.loads(row[0])
         if value.keys() - {"base", "rewrite"} == set(JournalPosition.__slots__):
             position = JournalPosition(value["batch"], value["length"] + 0, value["sha256"])
-        if "rewrite" in value and (path is None or not manifest.is_at(path, position)):
-            return str(value["rewrite"])
+        return position, str(value["rewrite"]) if "rewrite" in value else None
     except (ValueError, TypeError, KeyError, AttributeError):
-        return JournalPosition()
-    return position
+        return JournalPosition(), None
 
 
 def record_position(

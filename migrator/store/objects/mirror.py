@@ -14,15 +14,16 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
 from migrator.errors import ArchiveDamagedError, ConfigError
 from migrator.store import disk
-from migrator.store.catalog import copied
+from migrator.store.catalog import copied, opened_to_read, sqlite_errors
 from migrator.store.disk import disk_errors
 from migrator.store.duplicate import copy_file
-from migrator.store.journal import manifest
+from migrator.store.journal import is_replaced, manifest
 from migrator.store.layout import (
     CATALOG,
     CATALOG_COPY,
@@ -38,6 +39,7 @@ from migrator.store.objects.bucket import READ_BYTES, Bucket
 from migrator.store.objects.encoding import PLAIN, Encoding
 from migrator.store.objects.known import InStep, in_step
 from migrator.store.repair import SUFFIXES, put_aside, remake
+from migrator.store.schema import has_table
 
 _log = logging.getLogger("migrator.archive")
 
@@ -146,9 +148,10 @@ class Mirror:
                 self._take(fresh)
             elif self._path.exists() and _begins_with(self._path, fresh):
                 disk.remove(fresh)  # the bucket lacks at most what a run that was killed here has not sent
+            elif self._has_no_runs():
+                self._take(fresh)
             elif self._path.exists() and _begins_with(fresh, self._path) and (self._root / CATALOG).exists():
-                disk.sync_files(self._root, [fresh])
-                disk.rename(fresh, self._path)  # the catalog is brought up to it when it is opened
+                self._go_on_to(fresh)
             else:
                 if self._path.exists() and not (kept and kept.sha256 == _hash(self._path)):
                     self._put_aside(ours=ours)
@@ -156,6 +159,25 @@ class Mirror:
         if not (self._root / CATALOG).exists():
             remake(self._root)
         self._keep(e_tag, sha256)
+
+    def _has_no_runs(self) -> bool:
+        """Whether nothing here would be missed: a first run was killed before it began, or none was here."""
+        if manifest.latest_run(self._path):
+            return False
+        if not (self._root / CATALOG).exists():
+            return True
+        with sqlite_errors(self._root), closing(opened_to_read(self._root / CATALOG)) as db:
+            return not has_table(db, "runs") or db.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is None
+
+    def _go_on_to(self, fresh: Path) -> None:
+        """Replace the journal by one that begins with it; the catalog is brought up to it when it is opened."""
+        with sqlite_errors(self._root), closing(opened_to_read(self._root / CATALOG)) as db:
+            replaced = has_table(db, "settings") and is_replaced(db, self._path)
+        if replaced:  # it does not know where in it it is
+            self._take(fresh)
+            return
+        disk.sync_files(self._root, [fresh])
+        disk.rename(fresh, self._path)
 
     def _put_aside(self, *, ours: bool) -> None:
         """Keep catalog and journal of this machine under other names, or refuse."""

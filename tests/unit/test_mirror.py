@@ -1,0 +1,106 @@
+"""How the folder of a machine gets in step with the journal in a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from obstore.store import MemoryStore
+
+from migrator.errors import ConfigError
+from migrator.store import Bucket, Catalog, InStep
+from migrator.store.journal import keeper
+from migrator.store.objects.mirror import Mirror
+from migrator.store.repair.auditing import audit
+from tests.support.parts import rows, run_backup, small_tracker
+
+URL = "memory://archive"
+
+
+def mirror(store: MemoryStore, root: Path) -> Mirror:
+    """The copies in the bucket of what a machine has."""
+    root.mkdir(exist_ok=True)
+    return Mirror(Bucket(URL, store), root, InStep(URL))
+
+
+class KilledError(Exception):
+    pass
+
+
+def killed_at(number: int, call: Callable[..., None]) -> Callable[..., None]:
+    """The call, which is killed in place of the first, second, ... time."""
+    numbers = count(1)
+
+    def calling(*args: Any, **named: Any) -> None:
+        if next(numbers) == number:
+            raise KilledError
+        call(*args, **named)
+
+    return calling
+
+
+FILES = "SELECT attachment_id, name, sha256, status FROM attachments ORDER BY 1"
+
+
+def ensure_journal(root: Path) -> None:
+    """What a run does first."""
+    with closing(Catalog(root)) as catalog:
+        catalog.ensure_journal()
+
+
+@pytest.mark.parametrize("end", ["no tables", "no journal", "a journal", "a recorded journal"])
+async def test_a_machine_whose_first_run_never_began_takes_what_another_has_done(tmp_path, monkeypatch, end):
+    store, here, there = MemoryStore(), tmp_path / "here", tmp_path / "there"
+    mirror(store, here).fetch()
+    mirror(store, there).fetch()
+    with monkeypatch.context() as patched, suppress(KilledError):
+        if end == "no tables":
+            (here / "catalog.db").touch()
+            raise KilledError
+        number = {"no journal": 1, "a journal": 2, "a recorded journal": 3}[end]
+        patched.setattr(keeper, "record_position", killed_at(number, keeper.record_position))
+        ensure_journal(here)
+    assert (here / "manifest.jsonl").exists() == end.startswith("a ")
+    await run_backup(small_tracker(), there)
+    mirror(store, there).send()
+    mirror(store, here).fetch()
+    ensure_journal(here)
+    assert rows(here, FILES) == rows(there, FILES) != []
+
+
+async def test_a_machine_that_was_killed_while_it_replaced_its_journal_goes_on(tmp_path, monkeypatch):
+    """Another one replaced it by the same, and went on."""
+    store, here, there, tracker = MemoryStore(), tmp_path / "here", tmp_path / "there", small_tracker()
+    mirror(store, there).fetch()
+    await run_backup(tracker, there)
+    mirror(store, there).send()
+    mirror(store, here).fetch()
+    monkeypatch.setattr(keeper, "MIN_GROWTH_BYTES", -(10**9))  # every journal has outgrown its size
+    with monkeypatch.context() as patched, suppress(KilledError):
+        patched.setattr(keeper, "record_position", killed_at(2, keeper.record_position))
+        ensure_journal(here)
+    ensure_journal(there)
+    assert (here / "manifest.jsonl").read_bytes() == (there / "manifest.jsonl").read_bytes()
+    tracker.attach(next(iter(tracker.entities)), "new.txt", b"new")
+    monkeypatch.setattr(keeper, "MIN_GROWTH_BYTES", 10**9)
+    await run_backup(tracker, there)
+    mirror(store, there).send()
+    mirror(store, here).fetch()
+    ensure_journal(here)
+    assert rows(here, FILES) == rows(there, FILES)
+    assert audit(here) == []
+
+
+async def test_what_only_this_machine_has_done_is_not_given_up(tmp_path):
+    store, here, there = MemoryStore(), tmp_path / "here", tmp_path / "there"
+    mirror(store, here).fetch()
+    mirror(store, there).fetch()
+    await run_backup(small_tracker(2), here)
+    await run_backup(small_tracker(), there)
+    mirror(store, there).send()
+    with pytest.raises(ConfigError, match="has changes that memory://archive lacks"):
+        mirror(store, here).fetch()
