@@ -5,7 +5,8 @@ doesn't list proves nothing. A file is also fetched if it was skipped and is wan
 again, and its content was never stored. Where it was its download that said "gone" (such rows carry an error), it is
 tried again, once in each run.
 
-What two listings of one run say about a file may differ in `raw`; the first one is kept, or each night would change it.
+What two listings of one crawl say about a file may differ in `raw`; the first one is kept, or each night would change
+it, and so would a kill.
 `changed_run` is explained in migrator/store/schema.py.
 
 A known owner is never removed. A stored file that this run skips keeps its old size and date, so that the run that
@@ -22,6 +23,8 @@ _LEFT = "excluded.status = 'skipped' AND status = 'stored'"
 NEW_CONTENT = """(size != excluded.size OR excluded.created_at != '' AND created_at != excluded.created_at
             AND NOT same_moment(created_at, excluded.created_at))"""
 """Whether a listed file has new content, in SQL: a call back into Python for each row would wait for the GIL."""
+_OF_THIS_CRAWL = "last_run >= coalesce((SELECT max(run_id) FROM checkpoints WHERE stream = ''), excluded.last_run)"
+"""Whether the crawl under way, which an earlier run may have begun, has listed it before."""
 _RENAMED_OR_MOVED = """(name != excluded.name OR description != excluded.description
             OR created_by != excluded.created_by
             OR excluded.kind != 'Unlinked' AND (kind != excluded.kind OR entity_id != excluded.entity_id))"""
@@ -37,7 +40,7 @@ ON CONFLICT (attachment_id) DO UPDATE SET
     created_at = iif(excluded.created_at = '' OR {_LEFT}, created_at, excluded.created_at),
     created_by = excluded.created_by,
     error = iif(excluded.status = 'skipped' AND status != 'stored', NULL, error),
-    locator = excluded.locator, raw = iif(last_run = excluded.last_run, raw, excluded.raw),
+    locator = excluded.locator, raw = iif({_OF_THIS_CRAWL}, raw, excluded.raw),
     last_run = excluded.last_run,
     status = CASE
         WHEN excluded.status = 'skipped' THEN iif(status = 'stored', 'stored', 'skipped')
