@@ -95,6 +95,32 @@ async def test_a_machine_that_was_killed_while_it_replaced_its_journal_goes_on(t
     assert audit(here) == []
 
 
+async def test_a_crawl_that_another_machine_has_gone_past_is_not_resumed(tmp_path):
+    """Else what that one saw counts as not seen by this crawl, and thus as gone."""
+    store, here, there, tracker = MemoryStore(), tmp_path / "here", tmp_path / "there", small_tracker(4)
+    mirror(store, there).fetch()
+    await run_backup(tracker, there)
+    mirror(store, there).send()
+    mirror(store, here).fetch()
+    with closing(Catalog(here)) as catalog:
+        catalog.ensure_journal()
+        run = catalog.runs.begin("backup")
+        crawl = catalog.crawl.begin(run, "[]")
+        catalog.crawl.record_checkpoint(run, "listed", None)
+    assert crawl.start == run
+    mirror(store, here).send()
+    mirror(store, there).fetch()
+    tracker.attach(next(iter(tracker.entities)), "new.txt", b"new")
+    await run_backup(tracker, there)
+    mirror(store, there).send()
+    mirror(store, here).fetch()
+    assert rows(here, "SELECT * FROM checkpoints") == []
+    ensure_journal(here)
+    assert audit(here) == []
+    summary = await run_backup(tracker, here)
+    assert (summary["attachments"]["listed"], summary["attachments"]["gone"]) == (len(tracker.files), 0)
+
+
 async def test_what_only_this_machine_has_done_is_not_given_up(tmp_path):
     store, here, there = MemoryStore(), tmp_path / "here", tmp_path / "there"
     mirror(store, here).fetch()

@@ -170,10 +170,15 @@ class Mirror:
             return not has_table(db, "runs") or db.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is None
 
     def _go_on_to(self, fresh: Path) -> None:
-        """Replace the journal by one that begins with it; the catalog is brought up to it when it is opened."""
+        """Replace the journal by one that begins with it; the catalog is brought up to it when it is opened.
+
+        Not where the catalog does not know where in it it is. Nor in the middle of a crawl: which rows that saw is only
+        in this catalog, and another machine has gone on with a crawl of its own.
+        """
         with sqlite_errors(self._root), closing(opened_to_read(self._root / CATALOG)) as db:
             replaced = has_table(db, "settings") and is_replaced(db, self._path)
-        if replaced:  # it does not know where in it it is
+            crawl = has_table(db, "checkpoints") and db.execute("SELECT 1 FROM checkpoints LIMIT 1").fetchone()
+        if replaced or crawl:
             self._take(fresh)
             return
         disk.sync_files(self._root, [fresh])
