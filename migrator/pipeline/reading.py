@@ -3,7 +3,8 @@
 A file is the same if its bytes are. A text is also the same if the target kept its characters but changed the encoding,
 the line ends or the byte order mark.
 
-Beware: that a file can't be read now proves nothing; only a definite no does.
+Beware: that a file can't be read now proves nothing; only a definite no does. Nor does one reading of a file whose
+length nothing states prove that it is another one: it may have been cut. It is read once more.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -89,18 +91,19 @@ class Reader:
         self._target, self._blobs = target, blobs
         self._known: dict[str, Contents] = {}
 
-    async def contents_of(self, remote: Attachment) -> Contents:
-        """What is in a file; it is read only once. Raises only `ConnectError` and what is fatal.
+    async def contents_of(self, remote: Attachment, expected: Collection[str] = ()) -> Contents:
+        """What is in a file; it is read only once, or twice as `sha256_of` does. Raises only `ConnectError` and what is
+        fatal.
 
         Its length is compared with the listed one, or a truncated download would pass for another file.
         """
         if remote.id not in self._known:
-            self._known[remote.id] = await self._read(remote)
+            self._known[remote.id] = await self._read(remote, expected)
         return self._known[remote.id]
 
-    async def _read(self, remote: Attachment) -> Contents:
+    async def _read(self, remote: Attachment, expected: Collection[str]) -> Contents:
         try:
-            return Contents(await self.sha256(remote))
+            return Contents(await self.sha256_of(remote, expected))
         except errors.GoneError as error:
             return Contents(reason=str(error), gone=True)
         except (errors.RejectedError, errors.UnexpectedBodyError) as error:
@@ -109,6 +112,20 @@ class Reader:
             raise
         except errors.RetriableError as error:
             return Contents(reason=str(error), for_good=False)
+
+    async def sha256_of(self, remote: Attachment, expected: Collection[str]) -> str:
+        """The hash of a file, read now; raises what reading raises.
+
+        If one of several hashes is expected, no length is listed, and another hash is found, it is read once more;
+        `RetriableError` if two readings differ.
+        """
+        found = await self.sha256(remote)
+        if remote.size is not None or not expected or found in expected:
+            return found
+        again = await self.sha256(remote)
+        if again != found and again not in expected:
+            raise errors.RetriableError("two readings of it differ")
+        return again
 
     async def sha256(self, remote: Attachment) -> str:
         """The hash of a file, read now; raises what reading raises."""

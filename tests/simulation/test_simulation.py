@@ -14,16 +14,14 @@ import pytest
 from tests.simulation.faults import ViolationError
 from tests.simulation.mutants import FOUND_BY, MUTANTS, NIGHT_MUTANTS, SLOW, Mutant
 from tests.simulation.nights import simulate_nights
-from tests.simulation.over_http import simulate_over_http
+from tests.simulation.over_http import TRACKERS, simulate_over_http
 from tests.simulation.story import Story, simulate
 from tests.support.forks import in_a_process
 from tests.support.parts import FULL
-from tests.system.test_pairs import FOUR
 
 SEEDS = 250 if FULL else 45
 NIGHT_SEEDS = 60 if FULL else 12
-HTTP_SEEDS = 20 if FULL else 16
-FOUND_OVER_HTTP = (26,)  # which of two listings tells of a file depended on kills
+HTTP_SEEDS = 9 * (9 if FULL else 2)  # in nine, each tracker is source and target
 FOUND = (
     2321,  # `rebuild` was killed before the name of the new catalog was safe, and nothing made it safe later
     1686,  # an interrupted backup tells what failed in the run before, which is right
@@ -104,13 +102,13 @@ def logs_over_http(seeds: Iterable[int], root: Path) -> str:
 
 @pytest.mark.timeout(300)
 def test_whatever_happens_over_http_nothing_is_lost_or_done_twice(tmp_path):
-    log = in_a_process(logs_over_http, {*range(HTTP_SEEDS), *FOUND_OVER_HTTP}, tmp_path)
+    log = in_a_process(logs_over_http, range(HTTP_SEEDS), tmp_path)
     for crash_point in ("request GET", "answer GET", "begin", "commit"):
         assert re.search(rf"killed at crash point \d+, {crash_point}", log), crash_point
     faults = ("error_500", "dropped", "truncated", "stalled", "login_page", "wrong_size", "lose_upload_answers", "gone")
     for fault in faults:
         assert fault in log, fault
-    for tracker in FOUR:
+    for tracker in TRACKERS:
         assert re.search(rf"^{tracker} -> ", log, re.MULTILINE)
         assert f"-> {tracker}" in log
 

@@ -21,6 +21,7 @@ from migrator.model import Attachment, Blob, EntityRef, Upload, UploadStatus
 from migrator.pipeline.load.arrivals import is_passing, recognise, resembles
 from migrator.pipeline.load.evidence import Evidence
 from migrator.pipeline.reading import Reader, same_text
+from migrator.ports import Sink
 from migrator.testing import Bytes
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from migrator.trackers.squash.passing import passing_name
@@ -332,6 +333,46 @@ async def test_two_files_of_one_size_in_doubt_are_told_apart_by_their_content(tm
     assert target.uploads == 2
     known = rows(tmp_path, "SELECT a.name, u.remote_id FROM uploads u JOIN attachments a USING (attachment_id)")
     assert {name: target.content[id_] for name, id_ in known} == {"one.txt": b"11111", "two.txt": b"22222"}
+
+
+class CutOnce(MemoryTracker):
+    """Lists no sizes, and sends each file without its last byte the first time, without saying so."""
+
+    def __init__(self) -> None:
+        super().__init__(reports_size=False)
+        self.cut: set[str] = set()
+
+    async def send(self, attachment: Attachment, sink: Sink) -> None:
+        if attachment.id in self.cut:
+            await super().send(attachment, sink)
+            return
+        self.cut.add(attachment.id)
+        content = self.content[attachment.id]
+        self.content[attachment.id] = content[:-1]
+        await super().send(attachment, sink)
+        self.content[attachment.id] = content
+
+
+@pytest.mark.parametrize("known", ["in doubt", "there before", "checked"])
+async def test_one_reading_of_a_file_of_unknown_length_does_not_make_it_another(tmp_path, known):
+    source = MemoryTracker()
+    owner = source.add("Bug")
+    source.attach(owner, "one.bin", b"\0one")
+    await run_backup(source, tmp_path)
+    target = CutOnce()
+    to = target.add("Issue")
+    if known == "there before":
+        target.attach(to, "one.bin", b"\0one")
+    else:
+        await run_load(target, tmp_path, {owner: (to,)})
+    if known == "in doubt":
+        with sqlite3.connect(tmp_path / "catalog.db") as db:
+            db.execute("UPDATE uploads SET status = 'in_doubt', remote_id = NULL, name = sent_name")
+    target.cut.clear()
+    summary = await run_load(target, tmp_path, {owner: (to,)}, verify_content=known == "checked")
+    assert target.cut, "it was read"
+    assert (summary["status"], len(target.files)) == ("complete", 1)
+    assert not summary.get("content", {}).get("differs")
 
 
 async def test_several_unreadable_candidates_keep_a_file_from_being_sent_again(tmp_path):

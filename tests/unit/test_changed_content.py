@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
 from migrator.dates import same_moment
-from migrator.model import Attachment, EntityRef
+from migrator.model import Attachment, EntityRef, Status
+from migrator.store import Catalog
 from migrator.store.catalog.changed_content import NEW_CONTENT, is_content_changed
+from tests.support.parts import rows
 
 SIZES = (None, 1, 2)
 DATES = ("", "2024-01-31T10:00:00Z", "2024-01-31T11:00:00+01:00", "2024-02-01T10:00:00Z")
@@ -52,3 +56,19 @@ def test_both_spellings_say_the_same(in_sql, before, listed):
 )
 def test_another_size_or_date_is_another_content_and_silence_is_not(before, listed, changed):
     assert is_content_changed(attachment(*before), attachment(*listed)) is changed
+
+
+def test_of_two_listings_in_one_crawl_the_first_is_kept_whatever_run_reads_the_second(tmp_path):
+    first = replace(attachment(1, ""), raw='{"listed": "with its entity"}')
+    second = replace(first, raw='{"listed": "by its entity"}')
+    kept = []
+    with closing(Catalog(tmp_path)) as catalog:
+        for listings, ends in ([first], False), ([second], False), ([second], True), ([second, first], True):
+            run = catalog.runs.begin("backup")  # the one before was killed, if its crawl has not ended
+            crawl = catalog.crawl.begin(run, "[]")
+            for file in listings:
+                catalog.crawl.record_listing(run, [], [(file, Status.PENDING)])
+            kept += [raw for (raw,) in rows(tmp_path, "SELECT raw FROM attachments")]
+            if ends:
+                catalog.crawl.end(crawl)
+    assert kept == [first.raw, first.raw, first.raw, second.raw]

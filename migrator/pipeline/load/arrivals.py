@@ -60,7 +60,8 @@ async def recognise(sent: Sequence[Upload], files: Iterable[Attachment], reader:
     complete = [file for file in files if not is_passing(file.name)]
     recognised = Recognised()
     pairs = [(up, file) for up in sent for file in complete if file.id not in up.seen and fits(up, file)]
-    contents = {file.id: await reader.contents_of(file) for _, file in pairs}
+    hashes = {upload.blob.sha256 for upload in sent}
+    contents = {file.id: await reader.contents_of(file, hashes) for _, file in pairs}
     _by_content(recognised, pairs, contents)
     unreadable = [pair for pair in pairs if _is_open(recognised, pair, contents)]
     _by_count(recognised, [pair for pair in unreadable if pair[1].name == pair[0].sent_name], contents)

@@ -76,16 +76,17 @@ class Finder:
     async def _unlisted(self, upload: Upload, state: TargetState) -> Attachment | None:
         """A file that no list shows yet, if the target returns it by its id and its bytes are right."""
         remote = remote_of(upload)
-        contents = await state.reader.contents_of(remote)
+        expected = {upload.blob.sha256, upload.sha256_there or upload.blob.sha256}
+        contents = await state.reader.contents_of(remote, expected)
         if not contents.for_good:
             raise errors.RetriableError(f"file {remote.id} is on no list, and asking for it failed: {contents.reason}")
-        return remote if contents.sha256 in {upload.blob.sha256, upload.sha256_there} else None
+        return remote if contents.sha256 in expected else None
 
     async def _match(self, upload: Upload, draft: Draft, state: TargetState) -> Attachment | None:
         """The same file, if it was there before and no upload accounts for it. `RejectedError` if that is uncertain."""
         names = [draft.name, *self._drafts.names_of(upload, state.names)]
         for remote in similar_files(names, draft.size, state.free):
-            contents = await state.reader.contents_of(remote)
+            contents = await state.reader.contents_of(remote, {upload.blob.sha256})
             if contents.sha256 == upload.blob.sha256:
                 return remote
             if contents.sha256 is None and not contents.gone and remote.id not in upload.seen:
