@@ -58,7 +58,7 @@ def test_another_size_or_date_is_another_content_and_silence_is_not(before, list
     assert is_content_changed(attachment(*before), attachment(*listed)) is changed
 
 
-def test_of_two_listings_in_one_crawl_the_first_is_kept_whatever_run_reads_the_second(tmp_path):
+def test_the_first_of_two_listings_in_one_crawl_is_kept_in_any_run(tmp_path):
     first = replace(attachment(1, ""), raw='{"listed": "with its entity"}')
     second = replace(first, raw='{"listed": "by its entity"}')
     kept = []
