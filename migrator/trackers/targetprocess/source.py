@@ -148,7 +148,7 @@ class TargetprocessSource(Targetprocess, Source):
 
     async def _attachments(self, cursor: Cursor | None) -> Page:
         page = await self._api.page(ATTACHMENTS, cursor)
-        owners = [await self._entity(item.get("General")) for item in page.items]
+        owners = await self._owners(page.items)
         refs = [owner.ref if owner else NOBODY for owner in owners]
         files = [attachment(item, ref, self._http.path_of) for item, ref in zip(page.items, refs, strict=True)]
         self._tally.count_page(files, first=cursor is None, last=page.next is None)
@@ -215,6 +215,18 @@ class TargetprocessSource(Targetprocess, Source):
             if self._options.inline_images == "list":
                 files += [inline_image(path, owner, comment_id) for path in inline_paths(words)]
         return tuple(files), tuple(links)
+
+    async def _owners(self, items: Sequence[Mapping[str, Any]]) -> list[Entity | None]:
+        """The entity of each item of a page. Many have the same one, which is made once: a night lists all files."""
+        known: dict[int | None, Entity | None] = {None: None}
+        owners = []
+        for item in items:
+            general = item.get("General")
+            number = integer(general.get("Id")) if isinstance(general, dict) else None
+            if number not in known:
+                known[number] = await self._entity(general)
+            owners.append(known[number])
+        return owners
 
     async def _entity(self, general: object, raw: str | None = None) -> Entity | None:
         """The entity of a General; None if it is null."""
