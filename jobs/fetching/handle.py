@@ -86,11 +86,11 @@ class WorkerHandle:
         """Tell it something."""
         self._link.send(message)
 
-    def set_limit(self, limit: int) -> None:
-        """Have at most so many downloads in flight."""
+    def set_limit(self, limit: int, concurrency: int) -> None:
+        """Have at most so many downloads in flight; it begins with as many requests at once as the run has found."""
         if limit != self.limit:
             self.limit = limit
-            self.send(Limit(limit))
+            self.send(Limit(limit, concurrency))
 
     async def fetch(self, batch: Sequence[Attachment], report: Report) -> Sequence[Attachment]:
         """Have a batch fetched; returns what is left of it because the worker died."""

@@ -113,9 +113,10 @@ class Ended:
 
 @dataclass
 class Limit:
-    """To a worker: have at most so many files in flight."""
+    """To a worker: have at most so many files in flight, and begin with so many requests at once."""
 
     downloads: int
+    concurrency: int
 
 
 @dataclass

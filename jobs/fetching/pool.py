@@ -43,6 +43,7 @@ class WorkerPool(FetchPlace, Run):
         self._expected = self._local_batches = 0
         self._throttled_by: WorkerHandle | None = None
         self._closed = False
+        local.on_free = self.divide
         local.stop.on_request(self._pass_on_stop)
         self.http.on_throttled(self._pass_on_pause)
 
@@ -92,7 +93,7 @@ class WorkerPool(FetchPlace, Run):
         self.local.limit(mine)
         share, more = divmod(self.local.downloads - mine, len(ready))
         for place, worker in enumerate(ready):
-            worker.set_limit(share + (place < more))
+            worker.set_limit(share + (place < more), -(-self.http.concurrency // len(ready)))
 
     @override
     def transferred(self, size: int) -> None:

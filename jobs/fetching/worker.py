@@ -150,7 +150,8 @@ class Worker:
         self._rate = SharedRateLimiter(self._lender, limited=reach.limited, max_wait=reach.max_wait, waits=waits)
         api = BorrowingSigner(start.api, self._lender)
         files = BorrowingSigner(start.files, self._lender, files=True) if start.files else None
-        self._source = recipe.build(reach.client(api, files, self._rate), answered=True)
+        self._http = reach.client(api, files, self._rate)
+        self._source = recipe.build(self._http, answered=True)
         archive = Archive(start.archive, store=_store(start))
         archive.untrusted.update(start.untrusted)
         self._stop, self._progress = StopToken(), _CountedProgress()
@@ -183,7 +184,8 @@ class Worker:
         match message:
             case Fetch(batch):
                 self._batches[batch] = asyncio.create_task(self._fetch(batch, message.attachments()))
-            case Limit(downloads):
+            case Limit(downloads, concurrency):
+                self._http.begin_at(concurrency)
                 self._downloader.limit(downloads)
             case Stop(at_once):
                 self._stop.request()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -140,6 +140,7 @@ class Downloader(FetchPlace):
     ) -> None:
         self.source, self.archive, self.progress, self.stop = source, archive, progress, stop
         self.downloads = downloads
+        self.on_free: Callable[[], None] | None = None  # called when a download has ended, and none is left to begin
         self._limit, self.in_flight = downloads, 0
         self._queue: deque[tuple[_Batch, Attachment]] = deque()
         self._may_begin, self._complete_event = asyncio.Event(), asyncio.Event()
@@ -214,6 +215,8 @@ class Downloader(FetchPlace):
                 self.in_flight -= 1
                 if self._queue:
                     self._may_begin.set()
+                elif self.on_free is not None:
+                    self.on_free()
 
     async def _download(self, attachment: Attachment) -> tuple[Fetched, IncomingBlob | None]:
         sink = StoreSink(self.archive, self.progress)

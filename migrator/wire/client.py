@@ -162,6 +162,15 @@ class HttpClient(Lender):
         request = Request(method, path, query or {}, headers, body, signer=self._files, file=True)
         await self._session.attempt(request, stream)
 
+    @property
+    def concurrency(self) -> int:
+        """How many requests at once the tracker answers fastest, as far as is known; see `AdaptiveLimiter`."""
+        return self._limiter.limit
+
+    def begin_at(self, concurrency: int) -> None:
+        """Begin with what another process has found. No effect once a request was sent."""
+        self._limiter.begin_at(concurrency)
+
     def path_of(self, url: str) -> str:
         """An absolute or relative URL that the tracker wrote, as a path (and query) below the base.
 

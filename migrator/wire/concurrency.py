@@ -45,6 +45,12 @@ class AdaptiveLimiter:
         self._probes_upwards = False
         self._startup_retries = STARTUP_RETRIES
 
+    def begin_at(self, limit: int) -> None:
+        """Begin with the limit that another process has found, and keep it for a while. No effect after a request."""
+        if self._began_at < 0:
+            self.limit = min(limit, self.max_limit)
+            self._next_probe_at = asyncio.get_running_loop().time() + PROBE_INTERVAL_SECONDS
+
     async def acquire(self) -> float:
         """Wait for a slot and return the time, which `on_overload` needs. One `release` must follow."""
         loop = asyncio.get_running_loop()

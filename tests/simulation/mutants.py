@@ -52,6 +52,7 @@ async def _checkpoint_first(self: Any, stream: str, page: Any, before: Any) -> N
         await self._ask_and_fetch(page.ask)
     finally:
         self._page_slots.release()
+        self._checkpoint_slots.release()
 
 
 async def _rows_first(self: Any, incoming: Any) -> None:

@@ -151,6 +151,21 @@ def test_after_a_complaint_more_is_tried_again_but_not_soon():
     assert later[-1] > 16
 
 
+@pytest.mark.parametrize("few_at_first", [False, True])
+def test_a_worker_begins_with_what_its_run_has_found(few_at_first):
+    """It keeps that at first, when the run has most of the requests and few are left for it."""
+
+    async def story():
+        gate, server = AdaptiveLimiter(16), Server(16, 0.05)
+        gate.begin_at(12)
+        limits = await ask(gate, server, PROBE_INTERVAL_SECONDS / 2, workers=3 if few_at_first else 64)
+        gate.begin_at(2)  # once it has measured, it knows better
+        return limits, gate.limit
+
+    limits, last = run(story())
+    assert {*limits, last} == {12}
+
+
 async def test_who_waits_gets_in_in_turn_and_who_is_cancelled_takes_no_place():
     gate, order = AdaptiveLimiter(1), []
 

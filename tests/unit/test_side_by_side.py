@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from migrator.pipeline.backup import crawl
 from migrator.pipeline.backup.crawl import PAGES_IN_FLIGHT
 from migrator.trackers.memory import MemoryTracker
 from tests.support.parts import expected, run_backup, stored
@@ -37,6 +40,33 @@ async def test_slow_downloads_stop_the_listing_only_when_its_buffer_is_full(tmp_
     async with asyncio.timeout(PATIENCE):
         await run_backup(tracker, tmp_path)
     assert at_first_file[0] == PAGES_IN_FLIGHT
+    assert stored(tmp_path) == expected(tracker)
+
+
+@pytest.mark.parametrize("most", [crawl.PAGES_WITHOUT_CHECKPOINT, 7])
+async def test_one_slow_file_holds_up_neither_the_listing_nor_other_files(tmp_path, monkeypatch, most):
+    """Up to the pages that a kill may cost."""
+    monkeypatch.setattr(crawl, "PAGES_WITHOUT_CHECKPOINT", most)
+    tracker, begun, reads = tracker_of(40), set(), []
+    slow, others = next(iter(tracker.files)), asyncio.Event()
+
+    async def on_call(verb, key):
+        if verb == "read":
+            reads.append(len(begun))
+        elif verb == "download":
+            begun.add(key)
+            if len(begun) == min(2 * most, len(tracker.files)):
+                others.set()
+            if key == slow:
+                await others.wait()
+                await asyncio.sleep(0.05)  # time for one page more, which must not come
+                at_end.append(len(reads))
+
+    at_end: list[int] = []
+    tracker.on_call = on_call
+    async with asyncio.timeout(PATIENCE):
+        await run_backup(tracker, tmp_path)
+    assert at_end == [min(most, len(reads))]
     assert stored(tmp_path) == expected(tracker)
 
 

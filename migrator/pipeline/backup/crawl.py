@@ -20,6 +20,9 @@ from migrator.store import Crawl, FreeSpace, is_content_changed
 
 PAGES_IN_FLIGHT = 4
 """Pages processed at once. Their files keep all downloads busy; more pages would only take memory."""
+PAGES_WITHOUT_CHECKPOINT = 64
+"""Pages that were read and whose checkpoints wait for an earlier page: one slow file must not keep all others waiting.
+A run that is killed reads them again."""
 
 
 class Crawler:
@@ -45,6 +48,7 @@ class Crawler:
         self._partial = False
         self._unchanged: UnchangedEntities | None = None
         self._page_slots = asyncio.Semaphore(PAGES_IN_FLIGHT)
+        self._checkpoint_slots = asyncio.Semaphore(PAGES_WITHOUT_CHECKPOINT)
         self._entity_slots = asyncio.Semaphore(downloads)
         self._unlisted_pages, self._last_page_read = 0, False
         self._in_progress: dict[str, Attachment] = {}  # and those that failed: no other page fetches them again
@@ -73,10 +77,12 @@ class Crawler:
                 ended, loop = stream in cursors and cursor is None, LoopDetector(stream)
                 self._findings.answered |= stream in cursors  # an earlier run read it
                 while not ended and not self._selector.exhausted:
+                    await self._checkpoint_slots.acquire()
                     await self._page_slots.acquire()
                     page = await self._read(stream, cursor, loop)
                     if page is None:
                         self._page_slots.release()
+                        self._checkpoint_slots.release()
                         break
                     self._unlisted_pages += 1
                     previous = pages.create_task(self._process(stream, page, previous))
@@ -109,22 +115,29 @@ class Crawler:
     async def _process(self, stream: str, page: Page, previous: asyncio.Task[None] | None) -> None:
         """Record a page and have its files fetched; its checkpoint comes after that of the `previous` page."""
         try:
-            if self._partial:
-                self._findings.seen.add((*page.entities, *page.ask))
-            entities = [entity for entity in page.ask if self._selector.may_select(entity.ref)]
-            if self._unchanged is not None:  # before the page is recorded, as that says that it was seen
-                entities = await self._unchanged.leave_out(entities)
-            await self._list_and_fetch(page.entities, page.attachments, lists_rest=not entities)
-            await self._ask_and_fetch(entities)
-            for unread in page.unread:
-                write = partial(self._catalog.crawl.record_entity_error, self._run, Entity(unread.ref), unread.reason)
-                await self._executor.call(write)
-            if previous is not None:
-                await previous
-            checkpoint = self._catalog.crawl.record_checkpoint
-            await self._executor.call(checkpoint, self._run, stream, page.next, page.links, partial=self._partial)
+            await self._record_and_fetch(page)
         finally:
             self._page_slots.release()
+        cursor, links = page.next, page.links
+        del page  # it may be long until the one before it is done
+        if previous is not None:
+            await previous
+        checkpoint = self._catalog.crawl.record_checkpoint
+        await self._executor.call(checkpoint, self._run, stream, cursor, links, partial=self._partial)
+        self._checkpoint_slots.release()
+
+    async def _record_and_fetch(self, page: Page) -> None:
+        """Record a page and have its files fetched."""
+        if self._partial:
+            self._findings.seen.add((*page.entities, *page.ask))
+        entities = [entity for entity in page.ask if self._selector.may_select(entity.ref)]
+        if self._unchanged is not None:  # before the page is recorded, as that says that it was seen
+            entities = await self._unchanged.leave_out(entities)
+        await self._list_and_fetch(page.entities, page.attachments, lists_rest=not entities)
+        await self._ask_and_fetch(entities)
+        for unread in page.unread:
+            write = partial(self._catalog.crawl.record_entity_error, self._run, Entity(unread.ref), unread.reason)
+            await self._executor.call(write)
 
     async def _ask_and_fetch(self, entities: Sequence[Entity]) -> None:
         """Ask for the attachments of these entities, record them, and have them fetched."""
