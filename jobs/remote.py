@@ -108,7 +108,7 @@ def _begun(
         store.put_key(bucket, place.folder, encoding, again=True)
     mirror = store.Mirror(bucket, place.folder, place.known, encoding)
     mirror.fetch(ours=ours)
-    blobs = store.ObjectBlobs(bucket, place.folder, lease.guard, encoding)
+    blobs = store.ObjectBlobs(bucket, place.folder, lease.guard, encoding, mirror.send_journal)
     if not store.is_archive(place.folder):
         blobs.require_free()
     store.put_key(bucket, place.folder, encoding)

@@ -6,16 +6,23 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from obstore.store import MemoryStore
 
 from migrator.errors import ConfigError
-from migrator.store import Bucket, Catalog, InStep
+from migrator.jobs import remote
+from migrator.pipeline.backup import BackupSettings, backup
+from migrator.pipeline.prune import Retention, prune
+from migrator.pipeline.verify import verify
+from migrator.store import Bucket, BucketAddress, Catalog, InStep
+from migrator.store.catalog.pruning import Pruning
 from migrator.store.journal import keeper
 from migrator.store.objects.mirror import Mirror
 from migrator.store.repair.auditing import audit
+from migrator.trackers.memory import MemorySource
 from tests.support.parts import rows, run_backup, small_tracker
 
 URL = "memory://archive"
@@ -130,3 +137,36 @@ async def test_what_only_this_machine_has_done_is_not_given_up(tmp_path):
     mirror(store, there).send()
     with pytest.raises(ConfigError, match="has changes that memory://archive lacks"):
         mirror(store, here).fetch()
+
+
+async def test_a_prune_that_dies_leaves_no_snapshot_without_its_files(tmp_path, monkeypatch):
+    """What a machine removes, the bucket's journal has forgotten, however little else of the run got there."""
+    store, tracker = MemoryStore(), small_tracker(4)
+
+    async def run(name: str, job: Callable[..., Any]) -> Any:
+        place: Any = SimpleNamespace(
+            folder=tmp_path / name,
+            bucket=lambda: Bucket(URL, store),
+            known=InStep(URL),
+            encryption=None,
+            address=BucketAddress(URL),
+        )
+        with remote.held_bucket(place, "test", create=True) as archive:
+            if job is verify:
+                return await verify(archive)
+            with closing(Catalog(tmp_path / name)) as catalog:
+                return await job(archive, catalog)
+
+    def back_up(archive: Any, catalog: Catalog) -> Any:
+        return backup(MemorySource(tracker), archive, catalog, BackupSettings(identity="memory"))
+
+    await run("here", back_up)
+    tracker.remove(next(id_ for id_, file in tracker.files.items() if file.name == "big 3.bin"))
+    await run("here", back_up)
+    with monkeypatch.context() as patched, suppress(KilledError):
+        patched.setattr(Pruning, "record_deleted", killed_at(1, Pruning.record_deleted))
+        patched.setattr(remote, "_send", killed_at(1, remote._send))
+        await run("here", lambda archive, catalog: prune(archive, catalog, Retention(last=1)))
+    verified = await run("there", verify)
+    assert [each.code for each in verified.problems] == []
+    assert rows(tmp_path / "there", "SELECT run_id FROM snapshots") == [(2,)]

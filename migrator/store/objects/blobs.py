@@ -48,16 +48,23 @@ REMOVED_AT_ONCE = 1000
 class ObjectBlobs(BlobStore):
     """The blobs in a bucket; `local` is a folder for copies that are needed as files.
 
-    `guard` raises if this run may not write any more, because another one has taken over its lock.
+    `guard` raises if this run may not write any more, because another one has taken over its lock. `forgotten` brings
+    what the catalog has forgotten into the bucket; it is called once, before anything is removed.
     """
 
     reads_twice = room = False
     readers = 16
 
     def __init__(
-        self, bucket: Bucket, local: Path, guard: Callable[[], None] = lambda: None, encoding: Encoding = PLAIN
+        self,
+        bucket: Bucket,
+        local: Path,
+        guard: Callable[[], None] = lambda: None,
+        encoding: Encoding = PLAIN,
+        forgotten: Callable[[], object] = lambda: None,
     ) -> None:
         self.bucket, self.guard, self._local, self.encoding = bucket, guard, local, encoding
+        self._forgotten: Callable[[], object] | None = forgotten
         self.encrypted = encoding.encrypted
         self.pool = ThreadPoolExecutor(REQUESTS_AT_ONCE, "bucket")
         self._listings: dict[str, Future[list[tuple[str, int]]]] = {}
@@ -120,7 +127,11 @@ class ObjectBlobs(BlobStore):
 
     @override
     def remove(self, hashes: Iterable[str]) -> None:
+        """Another machine goes on from the journal in the bucket, which must not need them any more."""
         self.guard()
+        if self._forgotten is not None:
+            self._forgotten()
+            self._forgotten = None
         paths = [self.path_of(sha256) for sha256 in hashes]
         for start in range(0, len(paths), REMOVED_AT_ONCE):
             self.bucket.remove(paths[start : start + REMOVED_AT_ONCE])
