@@ -62,6 +62,18 @@ async def test_an_emptied_target_is_named_and_filled_again_with_consent(loaded):
     assert target.uploads == 2 * sent
 
 
+async def test_what_is_gone_at_both_ends_is_not_missed_for_ever(loaded):
+    root, source, target, mapping = loaded
+    attachment, remote = rows(root, "SELECT attachment_id, remote_id FROM uploads ORDER BY 1 LIMIT 1")[0]
+    target.remove(remote)
+    assert (await run_load(target, root, mapping))["uploads"]["failed"] == 1
+    source.remove(attachment)
+    await run_backup(source, root)
+    again = await run_load(target, root, mapping, second=0.0)
+    assert (again["status"], again["uploads"]["failed"], again["failures"]) == ("complete", 0, [])
+    assert contents(target, mapping, of_targets=True) == contents(source, mapping, of_targets=False)
+
+
 class Blind(MemoryTarget):
     """A target whose account may no longer see any file; it says that they are not there."""
 

@@ -108,7 +108,8 @@ class UploadRecords(CatalogPart):
         """The uploads to one target entity that are not settled, or not yet listed there; those in doubt first.
 
         What is in doubt has the blob that was sent, even if the source has replaced or lost the file since: it may have
-        arrived.
+        arrived. So is what had arrived and was not found there later, once the source no longer has it: nothing is sent
+        for it.
         """
         return self._uploads(
             SENT_IF_IN_DOUBT,
