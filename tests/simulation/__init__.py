@@ -10,7 +10,8 @@ what a power cut takes from the disk. The same seed gives the same run, in any p
     nights.py     one seed of the other kind: nights with prune, restore, accept, rechecks and reads of snapshots
     model.py      what the archive must hold after some nights, said by the contract alone
     in_bucket.py  one seed of the third kind: backups into a bucket, by two machines
-    stores.py     its store: in memory, with conditional writes, and answers that are lost
+    turns.py      one seed of the fourth kind: every job in a bucket, by machines in turns, while the source changes
+    stores.py     their store: in memory, with conditional writes, and answers that are lost
     over_http.py  the same over HTTP: real adapters against the sandboxes of the trackers
     mutants.py    defects that the simulation has to find
     __main__.py   many seeds at once

@@ -21,6 +21,7 @@ from tests.simulation.in_bucket import simulate_in_bucket
 from tests.simulation.nights import simulate_nights
 from tests.simulation.over_http import simulate_over_http
 from tests.simulation.story import Story, simulate
+from tests.simulation.turns import simulate_turns
 
 
 def attempt(seed: int) -> tuple[int, str, int]:
@@ -37,6 +38,12 @@ def attempt_in_bucket(seed: int) -> tuple[int, str, int]:
     """The same with backups into a bucket."""
     logging.disable(logging.WARNING)  # a killed run says that its catalog isn't in the bucket yet
     return _attempted(seed, simulate_in_bucket)
+
+
+def attempt_turns(seed: int) -> tuple[int, str, int]:
+    """The same with every job in a bucket, by machines in turns."""
+    logging.disable(logging.WARNING)
+    return _attempted(seed, simulate_turns)
 
 
 def _attempted(seed: int, play: Callable[[int], Story]) -> tuple[int, str, int]:
@@ -68,6 +75,7 @@ def main() -> int:
     kinds.add_argument(
         "--bucket", action="store_true", help="backups into a bucket that loses answers, by two machines"
     )
+    kinds.add_argument("--turns", action="store_true", help="every job in a bucket, by machines in turns")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
     first, _, last = options.seeds.partition("-")
@@ -77,6 +85,8 @@ def main() -> int:
         job, again = attempt_nights, " --nights"
     if options.bucket:
         job, again = attempt_in_bucket, " --bucket"
+    if options.turns:
+        job, again = attempt_turns, " --turns"
     began, crash_points, broken = time.monotonic(), 0, []
     with ProcessPoolExecutor(options.jobs) as pool:
         for count, (seed, error, passed) in enumerate(pool.map(job, seeds, chunksize=8), 1):

@@ -49,7 +49,7 @@ class Got:
 @dataclass(slots=True)
 class MemoryStore:
     """The store. `injector` is that of the present run; `conditional`: it heeds conditions on writes; `refuses` is the
-    chance that it refuses a write.
+    chance that it refuses a write; `damaged` are blobs that were damaged there, and not replaced yet.
     """
 
     injector: FaultInjector
@@ -58,6 +58,7 @@ class MemoryStore:
     objects: dict[str, StoredObject] = field(default_factory=dict)
     seconds: float = 0.0
     writes: int = 0
+    damaged: set[str] = field(default_factory=set)
 
     def get(self, path: str) -> Got:
         """An object."""

@@ -1,10 +1,10 @@
-"""Seeds of backups into a bucket in which every rule holds, and a defect that must break one."""
+"""Seeds of machines in a bucket in which every rule holds, and defects that must break one."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 from unittest.mock import patch
@@ -12,9 +12,11 @@ from unittest.mock import patch
 import pytest
 
 from migrator.errors import StorageError
-from migrator.store.objects import receiving
+from migrator.store.objects import blobs, receiving
 from tests.simulation.faults import ViolationError
 from tests.simulation.in_bucket import simulate_in_bucket
+from tests.simulation.story import Story
+from tests.simulation.turns import simulate_turns
 from tests.support.forks import in_a_process
 from tests.support.parts import FULL
 
@@ -24,10 +26,15 @@ FOUND_BY = 3
 """The seed that finds the defect."""
 
 
-def logs_of(seeds: Iterable[int]) -> str:
+TURNS = 100 if FULL else 12
+FOUND_IN_TURNS = (FOUND_BY_IN_TURNS := 107,)
+"""A prune that died had removed what the bucket's journal still needed."""
+
+
+def logs_of(seeds: Iterable[int], play: Callable[[int], Story] = simulate_in_bucket) -> str:
     """The log of the runs of these seeds, which all have to hold."""
     logging.disable(logging.WARNING)
-    return "\n".join(line for seed in seeds for line in simulate_in_bucket(seed).log)
+    return "\n".join(line for seed in seeds for line in play(seed).log)
 
 
 @pytest.mark.timeout(300)
@@ -60,3 +67,34 @@ def violation_by_a_defect() -> str:
 @pytest.mark.timeout(300)
 def test_a_write_that_is_believed_too_early_is_found():
     assert "the store lacks them" in in_a_process(violation_by_a_defect)
+
+
+@pytest.mark.timeout(300)
+def test_whatever_machines_do_in_turns_nothing_is_lost_or_done_twice():
+    """A violation names its seed: python -m tests.simulation --turns --seeds N. Each job is killed, and continued."""
+    log = in_a_process(logs_of, {*range(TURNS), *FOUND_IN_TURNS}, simulate_turns)
+    for job in ("backup", "load", "rollback", "prune", "restore"):
+        assert re.search(rf"^{job} on [abc]: complete", log, re.MULTILINE), job
+    for job in ("backup", "load"):
+        assert re.search(rf"^{job} on [abc]: killed", log, re.MULTILINE), job
+
+
+def violation_by_removing_too_early() -> str:
+    """The violation where a prune removes what the journal in the bucket has not forgotten yet."""
+    logging.disable(logging.WARNING)
+    begin = blobs.ObjectBlobs.__init__
+
+    def careless(self: Any, bucket: Any, local: Any, guard: Any, encoding: Any, _: Any) -> None:
+        begin(self, bucket, local, guard, encoding)
+
+    with patch.object(blobs.ObjectBlobs, "__init__", careless):
+        try:
+            simulate_turns(FOUND_BY_IN_TURNS)
+        except ViolationError as violation:
+            return str(violation)
+    return ""
+
+
+@pytest.mark.timeout(300)
+def test_a_file_that_is_removed_too_early_is_found():
+    assert re.search("needs is in the bucket", in_a_process(violation_by_removing_too_early))
