@@ -98,8 +98,9 @@ class TurnInjector(StoreInjector):
         """As the real one does it, but for the thread."""
 
         def send() -> None:
-            lease.guard()
-            mirror.send_journal()
+            if not mirror._sending.locked():  # a thread would wait for the copy that the run itself makes just now
+                lease.guard()
+                mirror.send_journal()
 
         self._send = send
         try:
