@@ -44,7 +44,8 @@ def held_bucket(
         if lease.died_elsewhere.get("command") in UPLOADS:
             _log.warning(
                 "%s: `%s` died on %s. What it sent after it last copied its journal here (every %.0f s or so) is known "
-                "there alone: it is found at the target and not sent again, and a rollback from here leaves it",
+                "there alone: a load finds it at the target and does not send it again, unless the target renames "
+                "files or lists them late; a rollback from here leaves it",
                 *(bucket.name, lease.died_elsewhere["command"], lease.died_elsewhere.get("host", "another machine")),
                 SEND_SECONDS,
             )
