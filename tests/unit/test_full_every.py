@@ -17,6 +17,7 @@ from migrator.store.catalog import Catalog, runs
 from migrator.store.catalog.crawl import CrawlRecords
 from migrator.trackers.memory import MemorySource, MemoryTracker
 from tests.support.parts import expected, rows, run_backup, run_restore, stored
+from tests.support.program import until
 
 WEEK = 7 * 86_400.0
 NEWEST = "2026-01-20T10:00:00"
@@ -326,6 +327,7 @@ async def test_a_night_resumes_the_full_crawl_under_way(nights):
 
     async def on_call(verb, key):
         if killed and (verb, key) == ("read", "loose"):
+            await until(lambda: rows(nights.root, "SELECT 1 FROM checkpoints WHERE stream = 'asked' AND done"))
             raise KilledError
 
     nights.tracker.on_call = on_call

@@ -23,6 +23,7 @@ from migrator.store.catalog import Catalog
 from migrator.store.journal import keeper, manifest
 from migrator.trackers.memory import MemoryTracker
 from tests.support.parts import rows, run_backup, small_tracker
+from tests.support.program import until
 
 FileState = tuple[str, str, str, str, str]
 """Kind, entity id, name, description and SHA-256."""
@@ -200,6 +201,7 @@ async def test_a_damaged_checkpoint_is_found_and_not_followed(tmp_path):
 
     async def on_call(verb: str, about: str) -> None:
         if (verb, about) == ("download", next(reversed(tracker.files))):
+            await until(lambda: rows(tmp_path, "SELECT 1 FROM checkpoints WHERE stream != ''"))
             stop.set()
 
     tracker.on_call = on_call
