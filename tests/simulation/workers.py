@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from typing_extensions import override
 
@@ -102,6 +103,21 @@ class MortalDownloader(Downloader):
             await asyncio.wait(tasks)
 
 
+async def ends_before_death(worker: MortalDownloader, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether the worker lives until this work has ended, which raises what it raises."""
+    working = asyncio.ensure_future(work)
+    dying = asyncio.ensure_future(worker.life.died.wait())
+    try:
+        await asyncio.wait({working, dying}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+            return True
+    finally:
+        for task in (working, dying):
+            task.cancel()
+    return False
+
+
 def left_of(files: dict[str, Attachment]) -> dict[str, Attachment]:
     """Those of a dead worker's files that have to be fetched again: all that it has not reported."""
     return files
@@ -133,16 +149,8 @@ class DyingWorkers(FetchPlace):
 
         while left and self._workers and not self._local.stop.requested:
             worker = self._rng.choice(self._workers)
-            fetching = asyncio.ensure_future(worker.fetch(list(left.values()), reported))
-            dying = asyncio.ensure_future(worker.life.died.wait())
-            try:
-                await asyncio.wait({fetching, dying}, return_when=asyncio.FIRST_COMPLETED)
-                if fetching.done():
-                    fetching.result()
-                    return
-            finally:
-                for task in (fetching, dying):
-                    task.cancel()
+            if await ends_before_death(worker, worker.fetch(list(left.values()), reported)):
+                return
             left = left_of(left)
             if worker in self._workers:
                 self._workers.remove(worker)
@@ -155,7 +163,7 @@ class DyingWorkers(FetchPlace):
     async def flush(self) -> None:
         for worker in self._workers:
             if not worker.life.died.is_set():
-                await worker.flush()
+                await ends_before_death(worker, worker.flush())
         await self._local.flush()
 
     @override
