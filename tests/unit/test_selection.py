@@ -15,6 +15,7 @@ from migrator.jobs.options import date, entity, size
 from migrator.layers.dry_run import DryRunTarget
 from migrator.layers.retry import RetryingTarget
 from migrator.model import NOBODY, Attachment, EntityRef
+from migrator.pipeline.backup import crawl
 from migrator.selection import EVERYTHING, Selection, Selector
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.support.parts import PATIENCE, expected, rows, run_backup, run_load, small_tracker, stored, twin_of
@@ -188,6 +189,12 @@ async def test_a_filtered_backup_does_not_hide_what_failed_outside_of_it(tmp_pat
     tracker.on_call = None
     assert (await run_backup(tracker, tmp_path))["status"] == "complete"
     assert stored(tmp_path) == expected(tracker)
+
+
+@pytest.fixture(autouse=True)
+def _few_pages_ahead(monkeypatch):
+    """So that a crawl which breaks off has a place to go on from: only so many pages may be without a checkpoint."""
+    monkeypatch.setattr(crawl, "PAGES_WITHOUT_CHECKPOINT", crawl.PAGES_IN_FLIGHT)
 
 
 def breaking_off(tracker: MemoryTracker, verb: str, after: int):
