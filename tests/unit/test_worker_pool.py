@@ -113,14 +113,22 @@ async def test_workers_that_do_not_end_are_killed_all_at_the_same_time(tmp_path)
 async def test_what_the_run_no_longer_needs_is_the_workers_at_once(tmp_path):
     """It has four downloads under way when its worker is ready: as each ends, the worker gets its place."""
     async with pool(tmp_path) as (made, files):
-        (worker,) = made._workers
-        shares = []
-        with patch.object(worker, "set_limit", lambda limit, concurrency: shares.append((limit, concurrency))):
+        (worker,), download, release, shares = made._workers, made.local.source.download, asyncio.Event(), []
+
+        async def held(*file):
+            await release.wait()
+            await download(*file)
+
+        with (
+            patch.object(worker, "set_limit", lambda limit, concurrency: shares.append((limit, concurrency))),
+            patch.object(made.local.source, "download", held),
+        ):
             made._local_batches = 1
             made.local.limit(4)
             fetching = asyncio.create_task(made.local.fetch(files[:4], lambda _: None))
-            await until(lambda: made.local.in_flight == 4, within=5)
+            await until(lambda: made.local.in_flight == 4, within=10)
             made.divide()
+            release.set()
             await fetching
     assert [limit for limit, _ in shares] == [0, 1, 2, 3, 4]
     assert {concurrency for _, concurrency in shares} == {made.http.concurrency} == {4}
