@@ -239,3 +239,8 @@ class Upload:
     def sha256_there(self) -> str:
         """The hash of the content at the target."""
         return str(self.altered["content"]["found"]) if "content" in self.altered else self.blob.sha256
+
+    @property
+    def hashes(self) -> frozenset[str]:
+        """The hashes by which its content is known: of what was sent, and of what the target made of it."""
+        return frozenset({self.blob.sha256, self.sha256_there})

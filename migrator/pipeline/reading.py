@@ -92,7 +92,7 @@ class Reader:
         self._known: dict[str, Contents] = {}
 
     async def contents_of(self, remote: Attachment, expected: Collection[str] = ()) -> Contents:
-        """What is in a file; it is read only once, or twice as `sha256_of` does. Raises only `ConnectError` and what is
+        """What is in a file; it is read only once, or twice as `hash_of` does. Raises only `ConnectError` and what is
         fatal.
 
         Its length is compared with the listed one, or a truncated download would pass for another file.
@@ -114,24 +114,12 @@ class Reader:
             return Contents(reason=str(error), for_good=False)
 
     async def sha256_of(self, remote: Attachment, expected: Collection[str]) -> str:
-        """The hash of a file, read now; raises what reading raises.
-
-        If one of several hashes is expected, no length is listed, and another hash is found, it is read once more;
-        `RetriableError` if two readings differ.
-        """
-        found = await self.sha256(remote)
-        if remote.size is not None or not expected or found in expected:
-            return found
-        again = await self.sha256(remote)
-        if again != found and again not in expected:
-            raise errors.RetriableError("two readings of it differ")
-        return again
+        """See `hash_of`."""
+        return await hash_of(self._target, remote, expected)
 
     async def sha256(self, remote: Attachment) -> str:
         """The hash of a file, read now; raises what reading raises."""
-        sink = HashSink()
-        await self._target.read_back(remote, sink)
-        return sink.sha256.hexdigest()
+        return await hash_of(self._target, remote)
 
     async def as_text(self, remote: Attachment, blob: Blob) -> str | None:
         """The hash of a file if it holds the blob's text in another encoding, else None."""
@@ -144,6 +132,27 @@ class Reader:
             return None
         sent = b"".join([chunk async for chunk in body])
         return sink.sha256.hexdigest() if same_text(sent, sink.content) else None
+
+
+async def hash_of(target: Target, remote: Attachment, expected: Collection[str] = ()) -> str:
+    """The hash of a file at a target, read now; raises what reading raises.
+
+    If one of several hashes is expected, no length is listed, and another hash is found, it is read once more;
+    `RetriableError` if two readings differ.
+    """
+    found = await _hash_of(target, remote)
+    if remote.size is not None or not expected or found in expected:
+        return found
+    again = await _hash_of(target, remote)
+    if again != found and again not in expected:
+        raise errors.RetriableError("two readings of it differ")
+    return again
+
+
+async def _hash_of(target: Target, remote: Attachment) -> str:
+    sink = HashSink()
+    await target.read_back(remote, sink)
+    return sink.sha256.hexdigest()
 
 
 def remote_of(upload: Upload) -> Attachment:

@@ -20,7 +20,7 @@ from typing_extensions import override
 from migrator import errors
 from migrator.model import Attachment, EntityRef, RunStatus, Upload, UploadStatus
 from migrator.pipeline.load import Remapped, fits, is_passing, likeness, resembles
-from migrator.pipeline.reading import HashSink, remote_of
+from migrator.pipeline.reading import HashSink, hash_of, remote_of
 from migrator.pipeline.run import DRY_RUN, Job, RunContext, run_context
 from migrator.pipeline.summary import DeletionCounts, Failure, RollbackSummary
 from migrator.pipeline.vanished import NOT_BELIEVED, VanishedUploads
@@ -195,7 +195,10 @@ class _Rollback(Job[RollbackSummary]):
         sent_name = upload.sent_name or upload.name or ""
         fresh = [remote for remote in files.values() if remote.id not in known and fits(upload, remote)]
         for remote in sorted(fresh, key=lambda remote: -likeness(sent_name, remote.name)):
-            digest, alike = await self._digest(remote), is_passing(remote.name) or resembles(sent_name, remote.name)
+            digest, alike = (
+                await self._digest(remote, upload),
+                is_passing(remote.name) or resembles(sent_name, remote.name),
+            )
             if digest is None and alike:
                 raise errors.RejectedError(f"file {remote.id} may be this one, but it can't be read back to be sure")
             if digest == upload.blob.sha256 and not alike:
@@ -209,7 +212,7 @@ class _Rollback(Job[RollbackSummary]):
     async def _unlisted(self, upload: Upload) -> Attachment | None:
         """A file that no list ever showed, if the target returns it by its id and it holds what was sent."""
         remote = remote_of(upload)
-        return remote if await self._digest(remote) in {upload.blob.sha256, upload.sha256_there} else None
+        return remote if await self._digest(remote, upload) in upload.hashes else None
 
     async def _settle_missing(self, upload: Upload, *, list_is_proof: bool) -> None:
         """Settle an upload whose file is not on its entity: it is gone, or was moved.
@@ -240,21 +243,19 @@ class _Rollback(Job[RollbackSummary]):
         if (name_known and remote.name != upload.name) or remote.size not in {None, upload.size_there}:
             was = f"{upload.name!r}, {upload.size_there} bytes"
             return f"it is now {remote.name!r}, {remote.size} bytes; it was {was}"
-        digest = await self._digest(remote)
+        digest = await self._digest(remote, upload)
         if digest is None and remote.size is None:
             raise errors.RejectedError(
                 "neither its size nor its content can be read, so it is not sure which file it is"
             )
-        return "its content has changed" if digest not in {None, upload.blob.sha256, upload.sha256_there} else ""
+        return "its content has changed" if digest not in {None, *upload.hashes} else ""
 
-    async def _digest(self, remote: Attachment) -> str | None:
-        """The hash of its content; None if it can't be read."""
-        sink = HashSink()
+    async def _digest(self, remote: Attachment, upload: Upload) -> str | None:
+        """The hash of the content of what may be this upload; None if it can't be read."""
         try:
-            await self._target.read_back(remote, sink)
+            return await hash_of(self._target, remote, upload.hashes)
         except (errors.RejectedError, errors.UnexpectedBodyError):
             return None
-        return sink.sha256.hexdigest()
 
     async def _delete(self, upload: Upload, remote: Attachment) -> None:
         """Delete the file, recorded before and after. If the target refuses, the upload gets its former status back."""

@@ -375,6 +375,24 @@ async def test_one_reading_of_a_file_of_unknown_length_does_not_make_it_another(
     assert not summary.get("content", {}).get("differs")
 
 
+@pytest.mark.parametrize("known", ["in doubt", "arrived"])
+async def test_a_rollback_reads_a_file_of_unknown_length_once_more(tmp_path, known):
+    source = MemoryTracker()
+    owner = source.add("Bug")
+    source.attach(owner, "one.bin", b"\0one")
+    await run_backup(source, tmp_path)
+    target = CutOnce()
+    to = target.add("Issue")
+    await run_load(target, tmp_path, {owner: (to,)})
+    if known == "in doubt":
+        with sqlite3.connect(tmp_path / "catalog.db") as db:
+            db.execute("UPDATE uploads SET status = 'in_doubt', remote_id = NULL, name = sent_name")
+    target.cut.clear()
+    summary = await run_rollback(target, tmp_path)
+    assert target.cut, "it was read"
+    assert (summary["status"], summary["deletions"]["deleted"], len(target.files)) == ("complete", 1, 0)
+
+
 async def test_several_unreadable_candidates_keep_a_file_from_being_sent_again(tmp_path):
     target, mapping = await two_in_doubt(tmp_path)
     silent = RetryingTarget(NeverRead(target), PATIENCE)

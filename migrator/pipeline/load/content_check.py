@@ -85,9 +85,8 @@ class ContentCheck:
             return NO_LONGER_THERE, None
         if remote.name != upload.name and not upload.accepted:
             return f"it is now called {remote.name!r} at the target; it was {upload.name!r}", None
-        expected = {upload.blob.sha256, upload.sha256_there or upload.blob.sha256}
-        sha256 = await self._reader.sha256_of(remote, expected)
-        if sha256 in expected:
+        sha256 = await self._reader.sha256_of(remote, upload.hashes)
+        if sha256 in upload.hashes:
             return None, None
         if await self._reader.as_text(remote, upload.blob) != sha256:
             return DIFFERS.format(side="target"), None

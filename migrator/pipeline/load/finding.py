@@ -76,11 +76,10 @@ class Finder:
     async def _unlisted(self, upload: Upload, state: TargetState) -> Attachment | None:
         """A file that no list shows yet, if the target returns it by its id and its bytes are right."""
         remote = remote_of(upload)
-        expected = {upload.blob.sha256, upload.sha256_there or upload.blob.sha256}
-        contents = await state.reader.contents_of(remote, expected)
+        contents = await state.reader.contents_of(remote, upload.hashes)
         if not contents.for_good:
             raise errors.RetriableError(f"file {remote.id} is on no list, and asking for it failed: {contents.reason}")
-        return remote if contents.sha256 in expected else None
+        return remote if contents.sha256 in upload.hashes else None
 
     async def _match(self, upload: Upload, draft: Draft, state: TargetState) -> Attachment | None:
         """The same file, if it was there before and no upload accounts for it. `RejectedError` if that is uncertain."""
