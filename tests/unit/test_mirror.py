@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 
-from migrator.errors import ConfigError
+from migrator.errors import ArchiveDamagedError, ConfigError
 from migrator.jobs import remote
 from migrator.pipeline.backup import BackupSettings, backup
 from migrator.pipeline.prune import Retention, prune
+from migrator.pipeline.rebuild import rebuild
 from migrator.pipeline.verify import verify
-from migrator.store import Bucket, BucketAddress, Catalog, InStep
+from migrator.store import Archive, Bucket, BucketAddress, Catalog, InStep
 from migrator.store.catalog.pruning import Pruning
 from migrator.store.journal import keeper
 from migrator.store.objects.mirror import Mirror
@@ -126,6 +127,28 @@ async def test_a_crawl_that_another_machine_has_gone_past_is_not_resumed(tmp_pat
     assert audit(here) == []
     summary = await run_backup(tracker, here)
     assert (summary["attachments"]["listed"], summary["attachments"]["gone"]) == (len(tracker.files), 0)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_a_catalog_that_is_damaged_here_keeps_nobody_from_a_rebuild(tmp_path, ours):
+    """The journal goes on; the catalog is named as damaged when it is opened, or made anew."""
+    store, here, there, tracker = MemoryStore(), tmp_path / "here", tmp_path / "there", small_tracker(4)
+    mirror(store, there).fetch()
+    await run_backup(tracker, there)
+    mirror(store, there).send()
+    mirror(store, here).fetch()
+    (here / "catalog.db").write_bytes(b"this is no catalog" * 1000)
+    tracker.attach(next(iter(tracker.entities)), "new.txt", b"new")
+    await run_backup(tracker, there)
+    mirror(store, there).send()
+    mirror(store, here).fetch(ours=ours)
+    with pytest.raises(ArchiveDamagedError, match="migrator rebuild"):
+        ensure_journal(here)
+    archive = Archive(here)
+    archive.prepare()
+    rebuild(archive)
+    names = "SELECT attachment_id, name FROM attachments ORDER BY 1"
+    assert rows(here, names) == rows(there, names)
 
 
 async def test_what_only_this_machine_has_done_is_not_given_up(tmp_path):

@@ -13,10 +13,12 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
+
+from sqlite_utils import Database
 
 from migrator.errors import ArchiveDamagedError, ConfigError
 from migrator.store import disk
@@ -162,12 +164,11 @@ class Mirror:
 
     def _has_no_runs(self) -> bool:
         """Whether nothing here would be missed: a first run was killed before it began, or none was here."""
-        if manifest.latest_run(self._path):
+        if (self._root / CATALOG).exists() and self._catalog_has(
+            lambda db: has_table(db, "runs") and db.execute("SELECT 1 FROM runs LIMIT 1").fetchone()
+        ):
             return False
-        if not (self._root / CATALOG).exists():
-            return True
-        with sqlite_errors(self._root), closing(opened_to_read(self._root / CATALOG)) as db:
-            return not has_table(db, "runs") or db.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is None
+        return not manifest.latest_run(self._path)
 
     def _go_on_to(self, fresh: Path) -> None:
         """Replace the journal by one that begins with it; the catalog is brought up to it when it is opened.
@@ -175,14 +176,28 @@ class Mirror:
         Not where the catalog does not know where in it it is. Nor in the middle of a crawl: which rows that saw is only
         in this catalog, and another machine has gone on with a crawl of its own.
         """
-        with sqlite_errors(self._root), closing(opened_to_read(self._root / CATALOG)) as db:
+
+        def stands_apart(db: Database) -> object:
             replaced = has_table(db, "settings") and is_replaced(db, self._path)
-            crawl = has_table(db, "checkpoints") and db.execute("SELECT 1 FROM checkpoints LIMIT 1").fetchone()
-        if replaced or crawl:
+            return replaced or (
+                has_table(db, "checkpoints") and db.execute("SELECT 1 FROM checkpoints LIMIT 1").fetchone()
+            )
+
+        if self._catalog_has(stands_apart):
             self._take(fresh)
             return
         disk.sync_files(self._root, [fresh])
         disk.rename(fresh, self._path)
+
+    def _catalog_has(self, ask: Callable[[Database], object]) -> bool:
+        """What the catalog of this machine answers; False if it is damaged, which is said where it is opened."""
+        with (
+            suppress(ArchiveDamagedError),
+            sqlite_errors(self._root),
+            closing(opened_to_read(self._root / CATALOG)) as db,
+        ):
+            return bool(ask(db))
+        return False
 
     def _put_aside(self, *, ours: bool) -> None:
         """Keep catalog and journal of this machine under other names, or refuse."""
