@@ -47,9 +47,18 @@ def test_whatever_the_store_and_two_machines_do_nothing_is_lost():
     assert re.search(r"before (put|copy|delete)|after (put|copy|delete)", log), "in a request to the store"
 
 
+def violation_of(play: Callable[[int], Any], seed: int) -> str:
+    """The violation that a seed finds; empty if it holds."""
+    logging.disable(logging.WARNING)
+    try:
+        play(seed)
+    except ViolationError as violation:
+        return str(violation)
+    return ""
+
+
 def violation_by_a_defect() -> str:
     """The violation where a write of a file that the store refused is taken for done."""
-    logging.disable(logging.WARNING)
     put = receiving.StoringObjects._put
 
     def careless(self: Any, *arguments: Any) -> None:
@@ -57,11 +66,7 @@ def violation_by_a_defect() -> str:
             put(self, *arguments)
 
     with patch.object(receiving.StoringObjects, "_put", careless):
-        try:
-            simulate_in_bucket(FOUND_BY)
-        except ViolationError as violation:
-            return str(violation)
-    return ""
+        return violation_of(simulate_in_bucket, FOUND_BY)
 
 
 @pytest.mark.timeout(300)
@@ -81,18 +86,13 @@ def test_whatever_machines_do_in_turns_nothing_is_lost_or_done_twice():
 
 def violation_by_removing_too_early() -> str:
     """The violation where a prune removes what the journal in the bucket has not forgotten yet."""
-    logging.disable(logging.WARNING)
     begin = blobs.ObjectBlobs.__init__
 
     def careless(self: Any, bucket: Any, local: Any, guard: Any, encoding: Any, _: Any) -> None:
         begin(self, bucket, local, guard, encoding)
 
     with patch.object(blobs.ObjectBlobs, "__init__", careless):
-        try:
-            simulate_turns(FOUND_BY_IN_TURNS)
-        except ViolationError as violation:
-            return str(violation)
-    return ""
+        return violation_of(simulate_turns, FOUND_BY_IN_TURNS)
 
 
 @pytest.mark.timeout(300)
