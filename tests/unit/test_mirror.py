@@ -142,8 +142,9 @@ async def test_a_catalog_that_is_damaged_here_keeps_nobody_from_a_rebuild(tmp_pa
     await run_backup(tracker, there)
     mirror(store, there).send()
     mirror(store, here).fetch(ours=ours)
-    with pytest.raises(ArchiveDamagedError, match="migrator rebuild"):
-        ensure_journal(here)
+    for damaged in (lambda: ensure_journal(here), mirror(store, here).send):
+        with pytest.raises(ArchiveDamagedError, match="migrator rebuild"):
+            damaged()
     archive = Archive(here)
     archive.prepare()
     rebuild(archive)

@@ -101,13 +101,16 @@ class Mirror:
             self._keep(kept.e_tag, "", taking=kept.taking)
 
     def send(self) -> None:
-        """Copy journal and catalog into the bucket, if there is anything new. `fetch` was called before."""
+        """Copy journal and catalog into the bucket, if there is anything new. `fetch` was called before.
+
+        `ArchiveDamagedError` if the catalog is damaged; the journal is there then.
+        """
         if not self._path.exists() or not (self._root / CATALOG).exists():
             return
         sha256, kept = self.send_journal(), in_step(self._root)
         if kept is not None and kept.catalog != sha256:
             copy = self._root / CATALOG_COPY
-            with disk_errors(CATALOG_COPY):
+            with sqlite_errors(self._root), disk_errors(CATALOG_COPY):
                 copied(self._root / CATALOG, copy)
                 self._put(self._catalog_there, copy)
                 disk.remove(copy)
