@@ -353,23 +353,27 @@ class CutOnce(MemoryTracker):
         self.content[attachment.id] = content
 
 
-@pytest.mark.parametrize("known", ["in doubt", "there before", "checked"])
-async def test_one_reading_of_a_file_of_unknown_length_does_not_make_it_another(tmp_path, known):
-    source = MemoryTracker()
-    owner = source.add("Bug")
+async def one_file(root, known):
+    """A file in an archive, a target that has it and cuts its first download, and the mapping."""
+    source, target = MemoryTracker(), CutOnce()
+    owner, to = source.add("Bug"), target.add("Issue")
     source.attach(owner, "one.bin", b"\0one")
-    await run_backup(source, tmp_path)
-    target = CutOnce()
-    to = target.add("Issue")
+    await run_backup(source, root)
     if known == "there before":
         target.attach(to, "one.bin", b"\0one")
     else:
-        await run_load(target, tmp_path, {owner: (to,)})
+        await run_load(target, root, {owner: (to,)})
     if known == "in doubt":
-        with sqlite3.connect(tmp_path / "catalog.db") as db:
+        with sqlite3.connect(root / "catalog.db") as db:
             db.execute("UPDATE uploads SET status = 'in_doubt', remote_id = NULL, name = sent_name")
     target.cut.clear()
-    summary = await run_load(target, tmp_path, {owner: (to,)}, verify_content=known == "checked")
+    return target, {owner: (to,)}
+
+
+@pytest.mark.parametrize("known", ["in doubt", "there before", "checked"])
+async def test_one_reading_of_a_file_of_unknown_length_does_not_make_it_another(tmp_path, known):
+    target, mapping = await one_file(tmp_path, known)
+    summary = await run_load(target, tmp_path, mapping, verify_content=known == "checked")
     assert target.cut, "it was read"
     assert (summary["status"], len(target.files)) == ("complete", 1)
     assert not summary.get("content", {}).get("differs")
@@ -377,17 +381,7 @@ async def test_one_reading_of_a_file_of_unknown_length_does_not_make_it_another(
 
 @pytest.mark.parametrize("known", ["in doubt", "arrived"])
 async def test_a_rollback_reads_a_file_of_unknown_length_once_more(tmp_path, known):
-    source = MemoryTracker()
-    owner = source.add("Bug")
-    source.attach(owner, "one.bin", b"\0one")
-    await run_backup(source, tmp_path)
-    target = CutOnce()
-    to = target.add("Issue")
-    await run_load(target, tmp_path, {owner: (to,)})
-    if known == "in doubt":
-        with sqlite3.connect(tmp_path / "catalog.db") as db:
-            db.execute("UPDATE uploads SET status = 'in_doubt', remote_id = NULL, name = sent_name")
-    target.cut.clear()
+    target, _ = await one_file(tmp_path, known)
     summary = await run_rollback(target, tmp_path)
     assert target.cut, "it was read"
     assert (summary["status"], summary["deletions"]["deleted"], len(target.files)) == ("complete", 1, 0)

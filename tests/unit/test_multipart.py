@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email.message import Message
 from urllib.parse import unquote
 
@@ -9,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from migrator.testing import NASTY, Bytes
@@ -88,6 +89,7 @@ def test_no_name_breaks_out_of_its_header(name):
     st.text(alphabet=st.characters(codec="ascii", exclude_characters='"\\\\%', exclude_categories=["Cc"]), min_size=1)
 )
 def test_plain_name_is_what_another_reader_of_headers_makes_of_it(name):
+    assume(not re.fullmatch("<.*>", name.strip()))  # that reader takes it for an address, and drops the brackets
     message = Message()
     message["Content-Disposition"] = f"form-data; {content_disposition(name)}"
     assert message.get_filename("").strip() == name.strip()
