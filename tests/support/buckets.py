@@ -52,12 +52,20 @@ class S3Server:
     def blobs(self, prefix: str) -> dict[str, bytes]:
         """The blobs below a prefix, by name."""
         files = (self.folder / prefix / "blobs").glob("*/[!.]*")  # what the server is still writing begins with a dot
-        return {path.name: path.read_bytes() for path in files}
+        return {path.name: content_of(path) for path in files}
 
     def names(self, prefix: str) -> set[str]:
         """What lies right below a prefix; the server keeps empty folders, which no store has."""
         folder = self.folder / prefix
         return {path.name for path in folder.iterdir() if path.is_file() or any(path.rglob("*?/*"))}
+
+
+def content_of(path: Path) -> bytes:
+    """A file of the server's; nothing while it is not there, as for a moment when the server replaces or renames it."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import bagit
 import pytest
 
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
-from tests.support.buckets import BUCKET, KEY, SECRET, in_bucket, now_and_then
+from tests.support.buckets import BUCKET, KEY, SECRET, content_of, in_bucket, now_and_then
 from tests.support.fetch_workers import configured, world_of
 from tests.support.parts import overwrite
 from tests.support.program import ended, kill, run, start, until
@@ -45,7 +45,7 @@ async def exported(archive, dest, shape="tree", *options):
 
 
 def files_in(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {str(path.relative_to(folder)): content_of(path) for path in folder.rglob("*") if path.is_file()}
 
 
 async def test_a_tree_in_a_bucket_is_that_on_a_disk(tmp_path, server, archive):

@@ -13,7 +13,7 @@ from migrator.errors import StorageError
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox
 from migrator.sandbox.world.model import World
-from tests.support.buckets import in_bucket, now_and_then, proxy_to
+from tests.support.buckets import content_of, in_bucket, now_and_then, proxy_to
 from tests.support.fetch_workers import configured, world_of
 from tests.support.parts import FULL
 from tests.support.program import catalog, ended, kill, run, start, until
@@ -140,12 +140,18 @@ async def test_a_load_that_died_elsewhere_is_named_and_nothing_is_doubled(tmp_pa
 
 async def test_in_a_long_run_the_journal_is_sent_now_and_then(tmp_path, server, sandbox, monkeypatch):
     monkeypatch.setattr("migrator.jobs.remote.SEND_SECONDS", 0.3)
-    journal, kept = server.folder / "archive" / "manifest.jsonl", tmp_path / "kept.jsonl"
+    sent, kept = b"", tmp_path / "kept.jsonl"
+
+    def tells_of_files() -> bool:
+        nonlocal sent
+        sent = content_of(server.folder / "archive" / "manifest.jsonl")
+        return b'"stored"' in sent
+
     async with proxy_to(server) as proxy:
         config = in_bucket(tmp_path / "a", sandbox, proxy.url, requests_per_second=60)
         running = asyncio.ensure_future(run("-q", "backup", config))
-        await until(lambda: journal.exists() and b'"stored"' in journal.read_bytes())
-        kept.write_bytes(journal.read_bytes())
+        await until(tells_of_files)
+        kept.write_bytes(sent)
         assert not running.done()
         assert (await running).code == 0
         downloads = sandbox.downloads.total()
