@@ -41,15 +41,16 @@ def held_bucket(
     with store.ArchiveLock(place.folder, command) as lock, _held(store.Lease(bucket, command, place.folder)) as lease:
         if not lease.conditional:
             _log.info("%s ignores conditions on writes; the lock was written and read again after a pause", bucket.name)
-        if lease.died_elsewhere.get("command") in UPLOADS:
-            _log.warning(
-                "%s: `%s` died on %s. What it sent after it last copied its journal here (every %.0f s or so) is known "
-                "there alone: a load finds it at the target and does not send it again, unless the target renames "
-                "files or lists them late; a rollback from here leaves it",
-                *(bucket.name, lease.died_elsewhere["command"], lease.died_elsewhere.get("host", "another machine")),
-                SEND_SECONDS,
-            )
+        for died in lease.died_elsewhere:
+            if died["command"] in UPLOADS:
+                _log.warning(
+                    "%s: `%s` died on %s. What it sent after it last copied its journal here (every %.0f s or so) is "
+                    "known there alone: a load finds it at the target and does not send it again, unless the target "
+                    "renames files or lists them late; a rollback from here leaves it",
+                    *(bucket.name, died["command"], died["host"] or "another machine", SEND_SECONDS),
+                )
         mirror, archive = interruptible(lambda: _begun(place, bucket, lease, lock, create=create, ours=ours))
+        lease.is_left = command in UPLOADS  # until the bucket knows what it sent
         try:
             with _sending_the_journal(mirror, lease):
                 yield archive
@@ -70,6 +71,12 @@ def _held(lease: store.Lease) -> Iterator[store.Lease]:
     try:
         yield lease
     finally:
+        if lease.is_left:
+            _log.warning(
+                "the journal of this run is not in the bucket, so the lock stays: the next run here goes on at once, "
+                "and another machine can take over after %.0f s, and is told",
+                lease.seconds,
+            )
         lease.__exit__()
 
 
@@ -143,6 +150,7 @@ def _send(mirror: store.Mirror, lease: store.Lease) -> None:
     """Copy what is new into the bucket, unless another run has taken over."""
     lease.guard()
     mirror.send()
+    lease.is_left = False
 
 
 def refresh(place: ArchivePlace, *, or_fail: bool = False) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from migrator.errors import StorageError
 from migrator.store.objects import blobs, receiving
+from migrator.store.objects.lease import Lease
 from tests.simulation.faults import ViolationError
 from tests.simulation.in_bucket import simulate_in_bucket
 from tests.simulation.story import Story
@@ -27,8 +28,8 @@ FOUND_BY = 3
 
 
 TURNS = 100 if FULL else 12
-FOUND_IN_TURNS = (FOUND_BY_IN_TURNS := 107,)
-"""A prune that died had removed what the bucket's journal still needed."""
+FOUND_IN_TURNS = (FOUND_BY_PRUNING := 107, FOUND_BY_RELEASING := 2, FOUND_BY_FORGETTING := 16)
+"""A prune that died had removed what the bucket's journal still needed; two loads that died were named to nobody."""
 
 
 def logs_of(seeds: Iterable[int], play: Callable[[int], Story] = simulate_in_bucket) -> str:
@@ -92,9 +93,28 @@ def violation_by_removing_too_early() -> str:
         begin(self, bucket, local, guard, encoding)
 
     with patch.object(blobs.ObjectBlobs, "__init__", careless):
-        return violation_of(simulate_turns, FOUND_BY_IN_TURNS)
+        return violation_of(simulate_turns, FOUND_BY_PRUNING)
 
 
 @pytest.mark.timeout(300)
 def test_a_file_that_is_removed_too_early_is_found():
     assert re.search("needs is in the bucket", in_a_process(violation_by_removing_too_early))
+
+
+def violation_by_always_releasing() -> str:
+    """The violation where a load that could not tell the bucket what it sent releases the lock."""
+    with patch.object(Lease, "is_left", property(lambda _: False, lambda *_: None), create=True):
+        return violation_of(simulate_turns, FOUND_BY_RELEASING)
+
+
+def violation_by_naming_one_only() -> str:
+    """The violation where a load that died is forgotten once the next machine has died, too."""
+    remember = Lease._remember
+    with patch.object(Lease, "_remember", lambda self, holder: remember(self, {**holder, "died": []})):
+        return violation_of(simulate_turns, FOUND_BY_FORGETTING)
+
+
+@pytest.mark.timeout(300)
+def test_a_load_of_which_nobody_is_told_is_found():
+    assert "leaves the lock" in in_a_process(violation_by_always_releasing)
+    assert "died on another machine is named" in in_a_process(violation_by_naming_one_only)

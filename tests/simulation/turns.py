@@ -139,7 +139,7 @@ class Turns(Cloud):
     target lists files late or renames them, so that strays are not recognised there, or are taken for others. `pruned`
     are machines with a prune that the bucket may not know yet, `pruning`: the last run was by one of them. `restores`:
     what this seed sends goes back to the source, not to the target; `restored` are files that did, and `owners` those
-    of all that ever were.
+    of all that ever were. `dead` are loads that died, with their folders, of which no run that ended has told yet.
     """
 
     entered: bool = False
@@ -158,6 +158,7 @@ class Turns(Cloud):
     restores: bool = False
     restored: set[str] = field(default_factory=set)
     owners: dict[str, EntityRef] = field(default_factory=dict)
+    dead: set[tuple[str, str]] = field(default_factory=set)
 
     @contextmanager
     def held(self, machine: str, command: str, *, create: bool = False, ours: bool = True) -> Iterator[Any]:
@@ -195,10 +196,15 @@ class Turns(Cloud):
         holder = json.loads(lock.content) if lock else {}
         with patch.object(remote, "_log", self.warnings), patch.object(snapshots, "now", self.now):
             summary = self.run(machine, job, work, injector)
-        died = holder.get("command") in remote.UPLOADS and holder["folder"] != str(self.folder(machine).absolute())
-        if died and self.entered:
-            named = any(f"`{holder['command']}` died on" in said for said in self.warnings.said)
-            self.expect(named, f"a load that died on another machine is named: {self.warnings.said}")
+        if holder.get("command") in remote.UPLOADS:
+            self.dead.add((holder["command"], holder["folder"]))
+        if self.entered:
+            self.dead = {each for each in self.dead if each[1] != str(self.folder(machine).absolute())}
+            for command, _ in self.dead:
+                named = any(f"`{command}` died on" in said for said in self.warnings.said)
+                self.expect(named, f"a load that died on another machine is named: {self.warnings.said}")
+        if "lock" not in self.store.objects:
+            self.dead.clear()  # whoever ran has been told, and has ended
         check_target(self)
         self.pruned -= {machine} if summary else set()
         if summary is None and f"{job} on {machine}: {ConfigError.__name__}" in self.story.log[-1]:
@@ -431,6 +437,8 @@ def one_load(turns: Turns, machine: str, injector: StoreInjector, **how: Any) ->
         turns.expect(
             turns.odd or not unknown, f"a load that came to its end has told the bucket what it sent: {unknown}"
         )
+    elif strays(turns) - before:
+        turns.expect("lock" in turns.store.objects, "a load that has not told the bucket what it sent leaves the lock")
     if turns.entered:
         arrived = "status IN ('uploaded', 'already_there') AND target = 'memory'"
         statement = f"SELECT remote_id, attachment_id FROM uploads WHERE {arrived}"

@@ -138,6 +138,27 @@ async def test_a_load_that_died_elsewhere_is_named_and_nothing_is_doubled(tmp_pa
         assert "died on" not in (await run("-q", "load", config)).err
 
 
+async def test_a_load_whose_journal_the_store_refuses_keeps_others_away(tmp_path, server):
+    world = world_of(30)
+    twin = world.without_attachments()
+    async with proxy_to(server) as proxy, TargetprocessSandbox(world) as source, TeamPulseSandbox(twin) as target:
+        one, other = (in_bucket(tmp_path / name, source, proxy.url, target=target) for name in "ab")
+        assert (await run("-q", "backup", one)).code == 0
+        proxy.fault = lambda _, request: "refuse" if request.method == "PUT" and "manifest" in request.path else ""
+        refused = await run("-q", "load", one)
+        sent = len(target.state.attachments())
+        assert (refused.code, sent > 20, "the lock stays" in refused.err) == (7, True, True), refused.err
+        proxy.fault = lambda *_: ""
+        held = await run("-q", "rollback", other)
+        assert (held.code, "is held by `load`" in held.err) == (6, True)
+        loaded = await run("-q", "--json", "load", one)
+        assert (loaded.code, loaded.document["uploads"]["uploaded"], "died on" in loaded.err) == (0, 0, False)
+        assert len(target.state.attachments()) == sent
+        rolled_back = await run("-q", "rollback", other)
+        assert (rolled_back.code, "died on" in rolled_back.err) == (0, False), rolled_back.err
+        assert len(target.state.attachments()) == 0
+
+
 async def test_in_a_long_run_the_journal_is_sent_now_and_then(tmp_path, server, sandbox, monkeypatch):
     monkeypatch.setattr("migrator.jobs.remote.SEND_SECONDS", 0.3)
     sent, kept = b"", tmp_path / "kept.jsonl"

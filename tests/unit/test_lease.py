@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -41,7 +42,7 @@ async def held(bucket, folder, seconds: float = 0.0) -> Lease:
     lease = Lease(bucket, "backup", folder)
     lease._entry["host"] = str(folder)
     if seconds:
-        lease._seconds = seconds
+        lease.seconds = seconds
     await asyncio.to_thread(lease.__enter__)
     return lease
 
@@ -111,6 +112,36 @@ async def test_one_left_behind_in_the_same_folder_is_taken_at_once(bucket, tmp_p
     began = time.monotonic()
     second = await held(bucket, tmp_path / "a")
     assert time.monotonic() - began < 5
+    await ended(second)
+
+
+async def test_who_died_elsewhere_is_passed_on_until_a_run_has_ended(bucket, tmp_path):
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "catalog.db").touch()
+    for folder, already in zip(folders[:2], ([], ["a"]), strict=True):
+        lease = await held(bucket, folder, seconds=1)
+        assert [Path(each["folder"]).name for each in lease.died_elsewhere] == already
+        lease._ending.set()  # it dies
+        await asyncio.sleep(2.1)
+    third = await held(bucket, folders[2], seconds=1)
+    assert [Path(each["folder"]).name for each in third.died_elsewhere] == ["b", "a"]
+    third._ending.set()
+    await asyncio.sleep(2.1)
+    back = await held(bucket, folders[0], seconds=1)
+    assert [Path(each["folder"]).name for each in back.died_elsewhere] == ["c", "b"], "it has its own catalog"
+    await ended(back)
+    last = await held(bucket, folders[2])
+    assert last.died_elsewhere == []
+    await ended(last)
+
+
+async def test_a_machine_that_has_lost_its_catalog_is_another_one(bucket, tmp_path):
+    first = await held(bucket, tmp_path)
+    first._ending.set()
+    second = await held(bucket, tmp_path)
+    assert [each["folder"] for each in second.died_elsewhere] == [str(tmp_path)]
     await ended(second)
 
 

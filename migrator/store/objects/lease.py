@@ -24,7 +24,7 @@ from typing import Any, Self
 
 from migrator.errors import ArchiveLockedError, StorageError
 from migrator.store.clock import now
-from migrator.store.layout import LOCK, LOCK_PROBE
+from migrator.store.layout import CATALOG, LOCK, LOCK_PROBE
 from migrator.store.lock import boot_id, parsed
 from migrator.store.objects.bucket import Bucket, NoConditionError, Version
 
@@ -38,6 +38,9 @@ RELEASE_SECONDS = 5.0
 PAUSE_SECONDS = 3.0
 """Before the lock is read again, where the store ignores conditions."""
 
+_SHOWN = ("command", "pid", "host", "since")
+"""What people are told of a holder."""
+
 _log = logging.getLogger("migrator.lock")
 
 
@@ -45,13 +48,15 @@ class Lease:
     """A context manager that holds the archive in a bucket. `ArchiveLockedError` if another run holds it.
 
     `folder` is where this machine keeps the catalog, and is locked by the caller: a holder that has ended there, on
-    this machine, need not be waited for. `conditional` says whether the store heeds conditions, `died_elsewhere` who
-    held it before, if that run has died on another machine, or with another folder.
+    this machine, need not be waited for. `conditional` says whether the store heeds conditions. `died_elsewhere` says
+    who held it before and has died where another catalog is: the last holder, and those whom a holder since then found,
+    and died as well. Set `is_left` for a run whose end the next holder has to treat like that. `seconds`: an age at
+    which others may take it over.
     """
 
     def __init__(self, bucket: Bucket, command: str, folder: Path) -> None:
-        self._bucket, self._seconds, self._pause = bucket, LEASE_SECONDS, PAUSE_SECONDS
-        self._entry = {
+        self._bucket, self.seconds, self._pause = bucket, LEASE_SECONDS, PAUSE_SECONDS
+        self._entry: dict[str, Any] = {
             "command": command,
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -61,8 +66,8 @@ class Lease:
             "token": token_hex(8),
         }
         self._e_tag, self._renewed_at = "", 0.0
-        self.died_elsewhere: dict[str, Any] = {}
-        self.conditional, self._lost = True, False
+        self.died_elsewhere: list[dict[str, Any]] = []
+        self.conditional, self.is_left, self._lost = True, False, False
         self._ending, self._writing = threading.Event(), threading.Lock()
         self._renewing = threading.Thread(target=self._renew_until_end, name="lease", daemon=True)
 
@@ -78,8 +83,10 @@ class Lease:
         releasing.join(RELEASE_SECONDS)
 
     def _release(self) -> None:
-        """Delete the lock if it is ours. One that can't be released runs out."""
+        """Delete the lock if it is ours, unless it is left. One that can't be released runs out."""
         self._renewing.join()
+        if self.is_left:
+            return
         with suppress(StorageError):
             found = self._bucket.read(LOCK)
             if found and self._is_ours(found[0]):
@@ -87,7 +94,7 @@ class Lease:
 
     def guard(self) -> None:
         """`ArchiveLockedError` if the lock is not certainly held any more; call it before anything is written."""
-        if not self._lost and _seconds_awake() - self._renewed_at > TRUSTED_SHARE * self._seconds:
+        if not self._lost and _seconds_awake() - self._renewed_at > TRUSTED_SHARE * self.seconds:
             self._renew()
         if self._lost:
             raise ArchiveLockedError(f"{self._bucket.name} was taken over by another run, because this one had stalled")
@@ -96,8 +103,8 @@ class Lease:
         found = self._bucket.read(LOCK)
         if found and not self._may_take(*found):
             self._refuse(found[0])
-        if found and not self._was_here(holder := parsed(found[0])):
-            self.died_elsewhere = holder
+        if found:
+            self._remember(parsed(found[0]))
         at = _seconds_awake()
         body = self._body()
         e_tag = self._replaced(body, found[1].e_tag) if found else self._bucket.create(LOCK, body)
@@ -106,6 +113,20 @@ class Lease:
         else:
             self._e_tag = e_tag
         self._renewed_at = at
+
+    def _remember(self, holder: dict[str, Any]) -> None:
+        """Who has died elsewhere. Our own lock says so, too, as this run may die before anybody has heard of it."""
+        last = {name: str(holder.get(name, "")) for name in (*_SHOWN, "folder")}
+        for each in (last, *holder.get("died", [])):
+            if not self._has_its_catalog(each) and each not in self.died_elsewhere:
+                self.died_elsewhere.append(each)
+        self._entry["died"] = self.died_elsewhere
+
+    def _has_its_catalog(self, holder: dict[str, Any]) -> bool:
+        """Whether what a holder knew is in this folder; also after the machine was started again."""
+        if any(holder.get(key) != self._entry[key] for key in ("host", "folder")):
+            return False
+        return (Path(self._entry["folder"]) / CATALOG).exists()
 
     def _heeds_conditions(self) -> bool:
         """Whether the store refuses to create what is there; if not, the lock was written once more."""
@@ -136,7 +157,7 @@ class Lease:
         self._bucket.put(LOCK_PROBE, b"what time is it here?\n")
         probe = self._bucket.version(LOCK_PROBE)
         self._bucket.remove([LOCK_PROBE])
-        return probe is not None and (probe.at - version.at).total_seconds() > self._seconds
+        return probe is not None and (probe.at - version.at).total_seconds() > self.seconds
 
     def _was_here(self, holder: dict[str, Any]) -> bool:
         return all(holder.get(key) == self._entry[key] for key in ("host", "boot", "folder"))
@@ -146,12 +167,12 @@ class Lease:
         if holder:
             name = "`{command}` (process {pid} on {host}, since {since})".format_map(holder)
         raise ArchiveLockedError(
-            f"{self._bucket.name} is held by {name}; if that has died, the archive is free {self._seconds:.0f} s after "
+            f"{self._bucket.name} is held by {name}; if that has died, the archive is free {self.seconds:.0f} s after "
             "its last sign of life"
         )
 
     def _renew_until_end(self) -> None:
-        while not self._lost and not self._ending.wait(self._seconds / RENEWALS):
+        while not self._lost and not self._ending.wait(self.seconds / RENEWALS):
             try:
                 self._renew()
             except StorageError as error:
@@ -174,7 +195,7 @@ class Lease:
         return json.dumps({**self._entry, "renewed": now()}).encode()
 
     def _is_ours(self, text: bytes) -> bool:
-        return parsed(text).get("token") == self._entry["token"]
+        return bool(parsed(text).get("token") == self._entry["token"])
 
 
 def holder_in(bucket: Bucket) -> dict[str, str] | None:
@@ -183,7 +204,7 @@ def holder_in(bucket: Bucket) -> dict[str, str] | None:
     if found is None or (datetime.now(UTC) - found[1].at).total_seconds() > 2 * LEASE_SECONDS:
         return None
     holder: dict[str, Any] = parsed(found[0])
-    return {name: str(holder[name]) for name in ("command", "pid", "host", "since")} if holder else None
+    return {name: str(holder[name]) for name in _SHOWN} if holder else None
 
 
 def _seconds_awake() -> float:
