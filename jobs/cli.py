@@ -9,8 +9,6 @@ the library when they are used.
 
 from __future__ import annotations
 
-import atexit
-import gc
 import logging
 import os
 import sys
@@ -21,6 +19,7 @@ import click
 
 from migrator import __version__, errors
 from migrator.hints import did_you_mean
+from migrator.jobs.garbage import collect_garbage_less_often
 from migrator.jobs.given import naming_file
 from migrator.jobs.output import Output
 from migrator.jobs.signals import interrupt_on_signals
@@ -138,15 +137,6 @@ def main(arguments: list[str] | None = None) -> None:
     interrupt_on_signals()
     collect_garbage_less_often()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
-
-
-def collect_garbage_less_often() -> None:
-    """Collect garbage less often: with hundreds of thousands of live rows, the default takes an eighth of a backup.
-
-    At exit nothing is collected: the process ends anyway, and Python would look through everything several times.
-    """
-    gc.set_threshold(20_000, 50, 50)
-    atexit.register(gc.freeze)
 
 
 def _group_options_first(arguments: list[str]) -> list[str]:

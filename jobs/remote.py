@@ -73,7 +73,7 @@ def _held(lease: store.Lease) -> Iterator[store.Lease]:
     finally:
         if lease.is_left:
             _log.warning(
-                "the journal of this run is not in the bucket, so the lock stays: the next run here goes on at once, "
+                "the journal of this run is not in the bucket, so the lock stays: the next run here continues at once, "
                 "and another machine can take over after %.0f s, and is told",
                 lease.seconds,
             )

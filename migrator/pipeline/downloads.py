@@ -13,7 +13,6 @@ give the interpreter away and wait to get it back, which takes longer than the c
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,74 +21,20 @@ from dataclasses import dataclass
 from typing_extensions import override
 
 from migrator.errors import MigratorError
-from migrator.model import Attachment, Blob
+from migrator.model import Attachment
 from migrator.pipeline.executor import SerialExecutor
 from migrator.pipeline.fetch_place import Fetched, FetchPlace, Report
 from migrator.pipeline.stop import StopToken
-from migrator.ports import BodyFacts, Sink, Source
+from migrator.pipeline.store_sink import StoreSink
+from migrator.ports import Source
 from migrator.progress import Progress
-from migrator.store import Archive, IncomingBlob, Receiving
+from migrator.store import Archive, IncomingBlob
 
-MAX_IN_MEMORY_BYTES = 256 * 1024
-"""A download that is larger is written to a file while it arrives."""
 FILES_PER_FLUSH = 256
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 """Small files that wait in memory to be written; a group that has half as many bytes isn't waited for any longer."""
 FLUSH_DELAY_SECONDS = 0.25
 """How long a complete file may wait for more files to be flushed with it."""
-
-
-class StoreSink(Sink):
-    """Receives a download: in memory while it is small, else in a file of its own."""
-
-    def __init__(self, archive: Archive, progress: Progress) -> None:
-        self._archive, self._progress = archive, progress
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._file: Receiving | None = None
-        self.warning: str | None = None
-
-    @override
-    async def start(self, facts: BodyFacts) -> None:
-        pass
-
-    @override
-    async def write(self, chunk: bytes) -> None:
-        self._progress.transferred(len(chunk))
-        self._size += len(chunk)
-        if self._file is None and self._size > MAX_IN_MEMORY_BYTES:
-            self._file = self._archive.receiving()
-            for part in self._parts:
-                await self._file.write(part)
-            self._parts.clear()
-        if self._file is not None:
-            await self._file.write(chunk)
-        else:
-            self._parts.append(chunk)
-
-    @override
-    def rewind(self) -> None:
-        self.discard()
-        self._parts, self._size, self.warning = [], 0, None
-
-    @override
-    def warn(self, text: str) -> None:
-        self.warning = text if self.warning is None else f"{self.warning}; {text}"
-
-    def discard(self) -> None:
-        """Delete what was received."""
-        if self._file is not None:
-            self._file.discard()
-            self._file = None
-
-    async def finish(self) -> IncomingBlob:
-        """The whole file."""
-        if self._file is not None:
-            received = await asyncio.to_thread(self._file.finish)
-            self._file = None
-            return received
-        body = b"".join(self._parts)
-        return IncomingBlob(Blob(hashlib.sha256(body).hexdigest(), len(body)), body)
 
 
 @dataclass(eq=False, slots=True)
@@ -143,17 +88,18 @@ class Downloader(FetchPlace):
         self.on_free: Callable[[], None] | None = None  # called when a download has ended, and none is left to begin
         self._limit, self.in_flight = downloads, 0
         self._queue: deque[tuple[_Batch, Attachment]] = deque()
-        self._may_begin, self._complete_event = asyncio.Event(), asyncio.Event()
         self._complete: list[_Complete] = []
+        self._complete_event = asyncio.Event()
         self._waiting_bytes = 0
         self._flushing = asyncio.Lock()
         self._executor: SerialExecutor | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flusher: asyncio.Task[None] | None = None
 
     def limit(self, downloads: int) -> None:
         """From now on begin no download while this many are in flight."""
         self._limit = downloads
-        self._may_begin.set()
+        self._begin()
 
     @override
     def expect(self, files: int) -> None:
@@ -163,12 +109,11 @@ class Downloader(FetchPlace):
     async def fetch(self, batch: Sequence[Attachment], report: Report) -> None:
         if not batch:
             return
-        if not self._tasks:
-            self._tasks = [asyncio.create_task(self._work()) for _ in range(self.downloads)]
-            self._tasks.append(asyncio.create_task(self._flush_groups()))
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush_groups())
         under_way = _Batch(report, len(batch), asyncio.get_running_loop().create_future())
         self._queue.extend((under_way, attachment) for attachment in batch)
-        self._may_begin.set()
+        self._begin()
         try:
             await under_way.ended
         finally:
@@ -189,34 +134,47 @@ class Downloader(FetchPlace):
 
     async def _end_tasks(self) -> None:
         async with self._flushing:  # let a group that is being flushed be reported
-            tasks, self._tasks = self._tasks, []
-            for task in tasks:
-                task.cancel()
+            await self._cancel_tasks()
+
+    async def _cancel_tasks(self) -> None:
+        tasks = {*self._tasks, *([self._flusher] if self._flusher else [])}
+        self._flusher = None
+        for task in tasks:
+            task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _work(self) -> None:
-        """Fetch one file after the other until cancelled."""
-        while True:
-            while not self._queue or self.in_flight >= self._limit or self._waiting_bytes > MAX_WAITING_BYTES:
-                self._may_begin.clear()
-                await self._may_begin.wait()
+    def _begin(self) -> None:
+        """Begin as many downloads as there may be; none after `_end_tasks`."""
+        while self._queue and self._flusher is not None and self._may_begin():
             batch, attachment = self._queue.popleft()
             if self.stop.requested or not batch.open:
                 batch.settle(1)
                 continue
             self.in_flight += 1
-            try:
-                with self.stop.in_flight():
-                    self._add(batch, *await self._download(attachment))
-            except Exception as error:  # noqa: BLE001 - whoever waits for the batch raises it
-                batch.end(error)
-            finally:
-                self.in_flight -= 1
-                if self._queue:
-                    self._may_begin.set()
-                elif self.on_free is not None:
-                    self.on_free()
+            task = asyncio.create_task(self._fetch(batch, attachment))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _may_begin(self) -> bool:
+        return self.in_flight < self._limit and self._waiting_bytes <= MAX_WAITING_BYTES
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A download has ended."""
+        self._tasks.discard(task)
+        self.in_flight -= 1
+        self._begin()
+        if not self._queue and self.on_free is not None:
+            self.on_free()
+        if self._complete and not self._is_group_worth_waiting():
+            self._complete_event.set()
+
+    async def _fetch(self, batch: _Batch, attachment: Attachment) -> None:
+        try:
+            with self.stop.in_flight():
+                self._add(batch, *await self._download(attachment))
+        except Exception as error:  # noqa: BLE001 - whoever waits for the batch raises it
+            batch.end(error)
 
     async def _download(self, attachment: Attachment) -> tuple[Fetched, IncomingBlob | None]:
         sink = StoreSink(self.archive, self.progress)
@@ -233,7 +191,8 @@ class Downloader(FetchPlace):
         complete = _Complete(batch, fetched, incoming)
         self._complete.append(complete)
         self._waiting_bytes += complete.bytes_in_memory
-        self._complete_event.set()
+        if len(self._complete) == 1:
+            self._complete_event.set()
 
     async def _flush_groups(self) -> None:
         """Make complete files safe, in groups, until cancelled."""
@@ -270,8 +229,7 @@ class Downloader(FetchPlace):
                     entry.batch.end(error)
                 return
         self._waiting_bytes -= sum(entry.bytes_in_memory for entry in group)
-        if self._queue:
-            self._may_begin.set()
+        self._begin()
         reports: dict[_Batch, list[Fetched]] = {}
         for entry in group:
             reports.setdefault(entry.batch, []).append(entry.fetched)

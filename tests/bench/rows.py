@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from migrator.jobs.cli import collect_garbage_less_often
+from migrator.jobs.garbage import collect_garbage_less_often
 from migrator.mapping.file import read_mapping
 from migrator.mapping.match import Index, match, parse_rule
 from migrator.model import Attachment, Blob, Entity, EntityRef, Outcome, RunStatus, Status

@@ -24,7 +24,7 @@ from sqlite_utils import Database
 
 from migrator import errors
 from migrator.model import Attachment
-from migrator.pipeline import downloads
+from migrator.pipeline import store_sink
 from migrator.ports import BodyFacts, Sink
 from migrator.store import disk, layout
 from migrator.store.catalog.database import CatalogDatabase
@@ -121,7 +121,7 @@ def simulated(injector: FaultInjector) -> Iterator[None]:
         patch.object(layout, "token_hex", lambda _: f"{next(numbers):016x}"),
         patch.object(CatalogDatabase, "transaction", _transactions(injector, CatalogDatabase.transaction)),
         patch.object(Database, "execute", _reads(injector, Database.execute)),
-        patch.object(downloads, "MAX_IN_MEMORY_BYTES", SMALL),
+        patch.object(store_sink, "MAX_IN_MEMORY_BYTES", SMALL),
         patch.object(keeper, "MIN_GROWTH_BYTES", 0),
         patch.object(aiohttp.ClientSession, "_request", _requests(injector, aiohttp.ClientSession._request)),
         patch.object(ConnectionPool, "get", _downloads(injector, ConnectionPool.get)),

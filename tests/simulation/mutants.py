@@ -22,11 +22,12 @@ from migrator.model import Outcome, Page, Status, UploadStatus
 from migrator.pipeline import backup
 from migrator.pipeline.backup.crawl import Crawler
 from migrator.pipeline.backup.fetch import Fetcher
-from migrator.pipeline.downloads import Downloader, StoreSink
+from migrator.pipeline.downloads import Downloader
 from migrator.pipeline.fetch_place import Fetched
 from migrator.pipeline.load.finding import Finder
 from migrator.pipeline.load.sending import Sender
 from migrator.pipeline.prune import Retention
+from migrator.pipeline.store_sink import StoreSink
 from migrator.store import disk
 from migrator.store.blobs import Archive
 from migrator.store.catalog import database, pruning, uploads

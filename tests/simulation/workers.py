@@ -96,11 +96,7 @@ class MortalDownloader(Downloader):
 
     async def bury(self) -> None:
         """End the tasks of a dead worker, which stand still."""
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._cancel_tasks()
 
 
 async def ends_before_death(worker: MortalDownloader, work: Coroutine[Any, Any, None]) -> bool:

@@ -18,8 +18,8 @@ from dataclasses import replace
 import pytest
 
 from migrator.errors import StorageError
-from migrator.pipeline.downloads import MAX_IN_MEMORY_BYTES
 from migrator.pipeline.export import ExportSettings, export
+from migrator.pipeline.store_sink import MAX_IN_MEMORY_BYTES
 from migrator.pipeline.verify import verify
 from migrator.sandbox.targetprocess.app import TargetprocessSandbox
 from migrator.sandbox.teampulse.app import TeamPulseSandbox

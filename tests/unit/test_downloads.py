@@ -13,7 +13,7 @@ import pytest
 
 from migrator.errors import GoneError, StorageError
 from migrator.model import Attachment, Blob, EntityRef
-from migrator.pipeline import downloads
+from migrator.pipeline import downloads, store_sink
 from migrator.pipeline.downloads import Downloader
 from migrator.pipeline.stop import StopToken
 from migrator.ports import BodyFacts
@@ -111,7 +111,7 @@ async def test_large_files_are_written_while_they_arrive(tmp_path):
     bodies = {"1": b"a" * LARGE, "2": b"b" * 10, "3": b"a" * LARGE}
     async with downloader(tmp_path, Files(bodies)) as made:
         with (
-            patch.object(downloads, "MAX_IN_MEMORY_BYTES", 2000),
+            patch.object(store_sink, "MAX_IN_MEMORY_BYTES", 2000),
             patch.object(disk, "write_file", wraps=disk.write_file) as whole,
         ):
             results = []
@@ -251,7 +251,7 @@ async def test_a_large_file_that_is_cut_off_leaves_no_file_and_no_task(tmp_path)
             arrived.set()
             await asyncio.get_running_loop().create_future()
 
-    with patch.object(downloads, "MAX_IN_MEMORY_BYTES", 2000):
+    with patch.object(store_sink, "MAX_IN_MEMORY_BYTES", 2000):
         async with downloader(tmp_path, Endless({})) as made:
             task = asyncio.create_task(made.fetch(batch({"1": b""}), lambda _: None))
             await asyncio.wait_for(arrived.wait(), 10)
@@ -300,3 +300,25 @@ async def test_a_file_that_waits_for_company_is_flushed_after_a_moment(tmp_path)
         assert [result.attachment_id for result in first] == ["1"]
         hold.set()
         await task
+
+
+async def test_the_last_file_waits_for_no_company(tmp_path):
+    bodies, results = some(3), []
+    with patch.object(downloads, "FLUSH_DELAY_SECONDS", 60):
+        async with downloader(tmp_path, Files(bodies)) as made, asyncio.timeout(10):
+            await made.fetch(batch(bodies), results.extend)
+    assert len(results) == 3
+
+
+async def test_once_closed_nothing_of_the_queue_begins(tmp_path):
+    bodies = some(9)
+    files = Files(bodies, asyncio.Event())
+    async with downloader(tmp_path, files, limit=2) as made:
+        task = asyncio.create_task(made.fetch(batch(bodies), lambda _: None))
+        while files.begun < 2:
+            await asyncio.sleep(0)
+        await made.close()
+        made.limit(4)
+        await asyncio.sleep(0.01)
+        assert (files.begun, files.in_flight) == (2, 0)
+        task.cancel()
