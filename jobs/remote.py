@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from migrator import store
 from migrator.errors import ArchiveLockedError, ConfigError, MigratorError, StorageError
@@ -41,16 +42,10 @@ def held_bucket(
     with store.ArchiveLock(place.folder, command) as lock, _held(store.Lease(bucket, command, place.folder)) as lease:
         if not lease.conditional:
             _log.info("%s ignores conditions on writes; the lock was written and read again after a pause", bucket.name)
-        for died in lease.died_elsewhere:
-            if died["command"] in UPLOADS:
-                _log.warning(
-                    "%s: `%s` died on %s. What it sent after it last copied its journal here (every %.0f s or so) is "
-                    "known there alone: a load finds it at the target and does not send it again, unless the target "
-                    "renames files or lists them late; a rollback from here leaves it",
-                    *(bucket.name, died["command"], died["host"] or "another machine", SEND_SECONDS),
-                )
+        _name_those_who_died(lease, bucket)
+        lease.is_left = _has_uploads(lease.died_here)
         mirror, archive = interruptible(lambda: _begun(place, bucket, lease, lock, create=create, ours=ours))
-        lease.is_left = command in UPLOADS  # until the bucket knows what it sent
+        lease.is_left = lease.is_left or command in UPLOADS  # until the bucket knows what was sent
         try:
             with _sending_the_journal(mirror, lease):
                 yield archive
@@ -65,6 +60,21 @@ def held_bucket(
         interruptible(lambda: _send(mirror, lease))
 
 
+def _has_uploads(runs: list[dict[str, Any]]) -> bool:
+    return any(run["command"] in UPLOADS for run in runs)
+
+
+def _name_those_who_died(lease: store.Lease, bucket: store.Bucket) -> None:
+    for died in lease.died_elsewhere:
+        if _has_uploads([died]):
+            _log.warning(
+                "%s: `%s` died on %s. What it sent after it last copied its journal here (every %.0f s or so) is known "
+                "there alone: a load finds it at the target and does not send it again, unless the target renames "
+                "files or lists them late; a rollback from here leaves it",
+                *(bucket.name, died["command"], died["host"] or "another machine", SEND_SECONDS),
+            )
+
+
 @contextmanager
 def _held(lease: store.Lease) -> Iterator[store.Lease]:
     interruptible(lease.__enter__)
@@ -73,8 +83,8 @@ def _held(lease: store.Lease) -> Iterator[store.Lease]:
     finally:
         if lease.is_left:
             _log.warning(
-                "the journal of this run is not in the bucket, so the lock stays: the next run here continues at once, "
-                "and another machine can take over after %.0f s, and is told",
+                "the journal of this machine is not in the bucket, so the lock stays: the next run here continues at "
+                "once, and another machine can take over after %.0f s, and is told",
                 lease.seconds,
             )
         lease.__exit__()

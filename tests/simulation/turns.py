@@ -199,8 +199,8 @@ class Turns(Cloud):
         if holder.get("command") in remote.UPLOADS:
             self.dead.add((holder["command"], holder["folder"]))
         if self.entered:
-            self.dead = {each for each in self.dead if each[1] != str(self.folder(machine).absolute())}
-            for command, _ in self.dead:
+            elsewhere = {command for command, folder in self.dead if folder != str(self.folder(machine).absolute())}
+            for command in elsewhere:
                 named = any(f"`{command}` died on" in said for said in self.warnings.said)
                 self.expect(named, f"a load that died on another machine is named: {self.warnings.said}")
         if "lock" not in self.store.objects:

@@ -48,10 +48,10 @@ class Lease:
     """A context manager that holds the archive in a bucket. `ArchiveLockedError` if another run holds it.
 
     `folder` is where this machine keeps the catalog, and is locked by the caller: a holder that has ended there, on
-    this machine, need not be waited for. `conditional` says whether the store heeds conditions. `died_elsewhere` says
-    who held it before and has died where another catalog is: the last holder, and those whom a holder since then found,
-    and died as well. Set `is_left` for a run whose end the next holder has to treat like that. `seconds`: an age at
-    which others may take it over.
+    this machine, need not be waited for. `conditional` says whether the store heeds conditions. `died_here` and
+    `died_elsewhere` are runs that held it before and died: the last holder, and those whom a holder since then found,
+    and died as well; those whose catalog is in this folder, and the others. Set `is_left` for a run whose end the next
+    holder has to treat like that. `seconds`: an age at which others may take it over.
     """
 
     def __init__(self, bucket: Bucket, command: str, folder: Path) -> None:
@@ -66,6 +66,7 @@ class Lease:
             "token": token_hex(8),
         }
         self._e_tag, self._renewed_at = "", 0.0
+        self.died_here: list[dict[str, Any]] = []
         self.died_elsewhere: list[dict[str, Any]] = []
         self.conditional, self.is_left, self._lost = True, False, False
         self._ending, self._writing = threading.Event(), threading.Lock()
@@ -115,12 +116,12 @@ class Lease:
         self._renewed_at = at
 
     def _remember(self, holder: dict[str, Any]) -> None:
-        """Who has died elsewhere. Our own lock says so, too, as this run may die before anybody has heard of it."""
+        """Who has died. Our own lock says so, too, as this run may die before the next one has been told."""
         last = {name: str(holder.get(name, "")) for name in (*_SHOWN, "folder")}
-        for each in (last, *holder.get("died", [])):
-            if not self._has_its_catalog(each) and each not in self.died_elsewhere:
-                self.died_elsewhere.append(each)
-        self._entry["died"] = self.died_elsewhere
+        died = [last, *(each for each in holder.get("died", []) if each != last)]
+        for each in died:
+            (self.died_here if self._has_its_catalog(each) else self.died_elsewhere).append(each)
+        self._entry["died"] = died
 
     def _has_its_catalog(self, holder: dict[str, Any]) -> bool:
         """Whether what a holder knew is in this folder; also after the machine was started again."""
