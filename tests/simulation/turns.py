@@ -194,6 +194,8 @@ class Turns(Cloud):
         self.pruning = machine in self.pruned
         lock = self.store.objects.get("lock")
         holder = json.loads(lock.content) if lock else {}
+        if not lock:
+            self.dead.clear()  # whoever ran last has been told, and has ended
         with patch.object(remote, "_log", self.warnings), patch.object(snapshots, "now", self.now):
             summary = self.run(machine, job, work, injector)
         if holder.get("command") in remote.UPLOADS:
@@ -203,8 +205,6 @@ class Turns(Cloud):
             for command in elsewhere:
                 named = any(f"`{command}` died on" in said for said in self.warnings.said)
                 self.expect(named, f"a load that died on another machine is named: {self.warnings.said}")
-        if "lock" not in self.store.objects:
-            self.dead.clear()  # whoever ran has been told, and has ended
         check_target(self)
         self.pruned -= {machine} if summary else set()
         if summary is None and f"{job} on {machine}: {ConfigError.__name__}" in self.story.log[-1]:
@@ -264,7 +264,10 @@ def check_journal(turns: Turns, db: Any, blobs: dict[str, bytes]) -> None:
 
 
 def check_target(turns: Turns) -> None:
-    """What was at the target before is still there, and nothing that was sent is there twice."""
+    """What was at the target before is still there, and nothing that was sent is there twice.
+
+    A file that a restore had to give another name is no longer the one that the target had before.
+    """
     target = turns.story.target
     for id_, (file, content) in turns.theirs.items():
         same = target.files.get(id_) == file and target.content.get(id_) == content
@@ -273,7 +276,8 @@ def check_target(turns: Turns) -> None:
     for id_, file in target.files.items():
         copies.setdefault((file.owner, target.content[id_]), []).append(id_)
     for (to, content), ids in copies.items():
-        counted = [id_ for id_ in ids if not (turns.odd and id_ in strays(turns))]
+        others = (strays(turns) if turns.odd else set()) | (turns.theirs.keys() if turns.restores else set())
+        counted = [id_ for id_ in ids if id_ not in others]
         turns.expect(len(counted) <= 1, f"{content[:20]!r} is on {to} once: {ids}, strays {strays(turns)}")
 
 
