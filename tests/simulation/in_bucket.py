@@ -26,7 +26,7 @@ from migrator.model import Blob
 from migrator.pipeline.backup import BackupSettings, backup
 from migrator.pipeline.rebuild import rebuild
 from migrator.pipeline.verify import verify
-from migrator.store import Bucket, BucketAddress, Catalog, IncomingBlob, InStep, Lease, Mirror
+from migrator.store import Bucket, BucketAddress, Catalog, Encryption, IncomingBlob, InStep, Lease, Mirror
 from migrator.store.catalog.database import CatalogDatabase, sqlite_errors
 from migrator.store.objects import blobs, bucket, lease, receiving
 from migrator.trackers.memory import MemorySource
@@ -34,6 +34,7 @@ from tests.simulation import loop
 from tests.simulation.faults import NO_FAULTS, SMALL, FaultInjector, FaultPlan, simulated
 from tests.simulation.stores import MemoryStore, blobs_in, unsound
 from tests.simulation.story import HAS_TABLES, PATIENCE, SAID, Story, fault_plan, new_story
+from tests.simulation.toy_age import toy_age
 from tests.support.parts import expected, rows
 
 URL = "memory://archive"
@@ -150,15 +151,20 @@ class Cloud:
     @contextmanager
     def held(self, machine: str, command: str, *, create: bool = False, ours: bool = True) -> Iterator[Any]:
         """The archive, as `held_bucket` holds it."""
+        encryption = self.encryption(machine)
         place = SimpleNamespace(
             folder=self.folder(machine),
             bucket=lambda: Bucket(URL, self.store),  # type: ignore[arg-type]
-            known=InStep(URL),
-            encryption=None,
+            known=InStep(URL, recipients=encryption.recipients if encryption else ()),
+            encryption=encryption,
             address=BucketAddress(URL),
         )
         with remote.held_bucket(place, command, create=create, ours=ours) as archive:  # type: ignore[arg-type]
             yield archive
+
+    def encryption(self, _machine: str) -> Encryption | None:
+        """How a machine encrypts; None if it doesn't."""
+        return None
 
     def run(self, machine: str, name: str, work: Any, injector: StoreInjector) -> dict[str, Any] | None:
         """One run of a machine, as a process of its own."""
@@ -186,6 +192,7 @@ def in_memory(injector: FaultInjector, store: MemoryStore) -> Iterator[None]:
     tokens = iter(range(10**9))
     with (
         simulated(injector),
+        toy_age(1000 * store.writes),
         patch.object(bucket, "WAIT_SECONDS", 0),
         patch.object(lease, "PAUSE_SECONDS", 0),
         patch.object(lease, "token_hex", lambda _: f"{store.writes}-{next(tokens)}"),

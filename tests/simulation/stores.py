@@ -17,6 +17,7 @@ from obstore.exceptions import AlreadyExistsError, GenericError, PermissionDenie
 
 from tests.simulation.faults import FaultInjector
 from tests.simulation.loop import Killed
+from tests.simulation.toy_age import opened
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -181,8 +182,22 @@ def _kind(path: str) -> str:
 
 
 def blobs_in(objects: dict[str, StoredObject]) -> dict[str, bytes]:
-    """The blobs of an archive in a store, by name."""
-    return {path.rpartition("/")[2]: each.content for path, each in objects.items() if path.startswith("blobs/")}
+    """The blobs of an archive in a store, by name; an encrypted one has the name of what is in it."""
+    blobs: dict[str, bytes] = {}
+    for path, each in objects.items():
+        if path.startswith("blobs/") and path.endswith(".age"):
+            content = opened(each.content)
+            blobs[sha256(content).hexdigest()] = content
+        elif path.startswith("blobs/"):
+            blobs[path.rpartition("/")[2]] = each.content
+    return blobs
+
+
+def journal_in(objects: dict[str, StoredObject]) -> bytes | None:
+    """The journal of an archive in a store; None if there is none."""
+    if sealed := objects.get("manifest.jsonl.age"):
+        return opened(sealed.content)
+    return objects["manifest.jsonl"].content if "manifest.jsonl" in objects else None
 
 
 def unsound(blobs: dict[str, bytes], wanted: Iterable[str]) -> list[str]:

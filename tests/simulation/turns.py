@@ -29,16 +29,17 @@ from migrator.pipeline.load import LoadSettings, load
 from migrator.pipeline.prune import Retention, prune
 from migrator.pipeline.restore import RestoreSettings, restore
 from migrator.pipeline.rollback import RollbackSettings, rollback
-from migrator.store import Catalog, Lease, Mirror
+from migrator.store import Catalog, Encryption, Lease, Mirror
 from migrator.store.catalog import snapshots
 from migrator.store.catalog.database import sqlite_errors
 from migrator.store.journal import replay
+from migrator.store.objects.encoding import no_identity
 from migrator.trackers.memory import MemoryTarget
 from tests.simulation.disk import ForgetfulDisk
 from tests.simulation.faults import NO_FAULTS, SMALL, FaultPlan, FaultyTracker
 from tests.simulation.in_bucket import CRASH_POINTS, Cloud, StoreInjector, _backup, _rebuild, _verify
 from tests.simulation.in_bucket import recorded as recorded_in
-from tests.simulation.stores import MemoryStore, blobs_in, unsound
+from tests.simulation.stores import MemoryStore, blobs_in, journal_in, unsound
 from tests.simulation.story import (
     HAS_TABLES,
     LOAD_CRASH_POINTS,
@@ -53,6 +54,8 @@ from tests.support.parts import expected, rows
 
 MACHINES = "abc"
 MAX_TURNS = 9
+ENCRYPTED = 1
+"""Every fourth seed, beginning with this one, has an encrypted archive."""
 COMMON = (b"same", b"", b"x" * (SMALL * 3), b"again", b"once more")
 """Contents that files of several owners have."""
 RETENTIONS = (Retention(last=1), Retention(last=1), Retention(last=2), Retention())
@@ -65,6 +68,8 @@ WORDS = {
     "prune": ("put manifest", "delete blobs", "delete blobs", "commit", "put lock"),
 }
 """Half of the kills of a job are at crash points with one of these words."""
+IDENTITY_NEEDED = "encryption.identity is needed"
+NEED_NO_IDENTITY = ("backup", "prune", "verify")
 IS_UNDER_WAY = "SELECT 1 FROM checkpoints"
 OF_SNAPSHOTS = (
     "SELECT s.run_id, s.at, h.attachment_id, h.name, h.sha256 FROM snapshots s "
@@ -140,6 +145,8 @@ class Turns(Cloud):
     are machines with a prune that the bucket may not know yet, `pruning`: the last run was by one of them. `restores`:
     what this seed sends goes back to the source, not to the target; `restored` are files that did, and `owners` those
     of all that ever were. `dead` are loads that died, with their folders, of which no run that ended has told yet.
+    `recipients` are those of an encrypted archive, which only the machines `readers` can read; `wrote` is who wrote
+    its journal last.
     """
 
     entered: bool = False
@@ -159,6 +166,16 @@ class Turns(Cloud):
     restored: set[str] = field(default_factory=set)
     owners: dict[str, EntityRef] = field(default_factory=dict)
     dead: set[tuple[str, str]] = field(default_factory=set)
+    recipients: tuple[str, ...] = ()
+    readers: str = MACHINES
+    wrote: str = ""
+
+    def encryption(self, machine: str) -> Encryption | None:
+        """How a machine encrypts; None if it doesn't. A bare machine has the private key."""
+        if not self.recipients:
+            return None
+        has_key = machine in self.readers or machine not in MACHINES
+        return Encryption(self.recipients, (lambda: "key-1") if has_key else no_identity)
 
     @contextmanager
     def held(self, machine: str, command: str, *, create: bool = False, ours: bool = True) -> Iterator[Any]:
@@ -196,8 +213,13 @@ class Turns(Cloud):
         holder = json.loads(lock.content) if lock else {}
         if not lock:
             self.dead.clear()  # whoever ran last has been told, and has ended
+        was = self.store.objects.get("manifest.jsonl.age")
         with patch.object(remote, "_log", self.warnings), patch.object(snapshots, "now", self.now):
             summary = self.run(machine, job, work, injector)
+        if IDENTITY_NEEDED in self.story.log[-1] and job in NEED_NO_IDENTITY:
+            self.expect(self.wrote != machine, "a machine without the private key knows the journal that it has sent")
+        if self.store.objects.get("manifest.jsonl.age") != was:
+            self.wrote = machine
         if holder.get("command") in remote.UPLOADS:
             self.dead.add((holder["command"], holder["folder"]))
         if self.entered:
@@ -213,7 +235,11 @@ class Turns(Cloud):
 
     def _gives_way(self, machine: str) -> None:
         said = self.story.log[-1]
-        nothing_yet = ("is not an archive", "has no catalog yet", "names anything in the archive", "no row of")
+        nothing_yet = ["is not an archive", "has no catalog yet", "names anything in the archive", "no row of"]
+        nothing_yet += [
+            "holds nothing yet",
+            *([IDENTITY_NEEDED] if machine not in self.readers else []),
+        ]
         if not any(reason in said for reason in nothing_yet):
             self.expect("has changes that" in said, f"no other way is closed: {said}")
             self.run(machine, "rebuild", _rebuild(self, machine), no_faults(self.story))
@@ -225,11 +251,11 @@ class Turns(Cloud):
         if self.entered and (folder / "catalog.db").exists() and rows(folder, HAS_TABLES):
             wrong = self.unsound(blobs, {digest for _, digest in recorded_in(folder).values()})
             self.expect(not wrong, f"what machine {machine} has recorded is in the store: {wrong}")
-        journal = self.store.objects.get("manifest.jsonl")
+        journal = journal_in(self.store.objects)
         if journal is None:
             return
         path = self.story.root.with_name("journal-there")
-        path.write_bytes(journal.content)
+        path.write_bytes(journal)
         with closing(replay(path).db.conn) as db:
             if db.execute(HAS_TABLES).fetchone():
                 check_journal(self, db, blobs)
@@ -293,6 +319,8 @@ def simulate_turns(seed: int) -> Story:
         turns = Turns(story, MemoryStore(no_faults(story), conditional=rng.random() < 0.7))
         turns.odd = bool(story.target.lags) or story.target.alters_names("a.txt") != "a.txt"
         turns.restores = rng.random() < 0.25
+        if seed % 4 == ENCRYPTED:
+            turns.recipients, turns.readers = ("age-1",), MACHINES[: rng.choice([2, 2, 3])]
         for file in story.source.files.values():
             turns.note(file)
         turns.theirs = {id_: (file, story.target.content[id_]) for id_, file in story.target.files.items()}
@@ -301,8 +329,10 @@ def simulate_turns(seed: int) -> Story:
         for _ in range(rng.randint(3, MAX_TURNS)):
             if rng.random() < 0.5:
                 change(turns)
-            if rng.random() < 0.05 and not turns.restores:  # what is lost can't be fetched again
+            if rng.random() < 0.05 and not (turns.restores or turns.recipients):  # what is lost can't be fetched again
                 damage(turns)
+            if turns.recipients and rng.random() < 0.1:
+                turns.recipients = ("age-1", "age-2") if len(turns.recipients) == 1 else ("age-1",)
             one_turn(turns)
             turns.store.seconds += rng.choice([1.0, 400.0, 400.0])
         ends_well(turns)
@@ -389,6 +419,8 @@ def one_turn(turns: Turns) -> None:
     rng = turns.story.rng
     writing = ["restore"] * 3 if turns.restores else ["load", "load", "load", "rollback"]
     machine, job = rng.choice(MACHINES), rng.choice(["backup", "backup", *writing, "prune", "verify"])
+    if turns.wrote and rng.random() < 0.5:  # without the private key it can go on only if nobody else has
+        machine = turns.wrote
     size = 60 + 25 * (len(turns.story.source.files) + len(turns.story.source.entities))
     if job == "prune" and rng.random() < 0.5:  # else there is mostly nothing to delete
         change(turns)
@@ -554,27 +586,27 @@ def ends_well(turns: Turns) -> None:
     """Without faults, whoever does it, everything comes to its end; a bare machine takes over what they have."""
     story, rng, turns.store.refuses = turns.story, turns.story.rng, 0.0
     if turns.store.damaged:
-        undisturbed(turns, "verify", rng.choice(MACHINES))
-    full_backup(turns, rng.choice(MACHINES))
+        undisturbed(turns, "verify", rng.choice(turns.readers))
+    full_backup(turns, rng.choice(turns.readers))
     mended = turns.store.damaged.isdisjoint(digest for _, digest in expected(story.source).values())
     turns.expect(mended, f"what was damaged and the source has is fetched again: {turns.store.damaged}")
     if turns.restores:
-        undisturbed(turns, "restore", rng.choice(MACHINES), second=0.0)
+        undisturbed(turns, "restore", rng.choice(turns.readers), second=0.0)
         all_is_back(turns)
-        full_backup(turns, rng.choice(MACHINES))
+        full_backup(turns, rng.choice(turns.readers))
     story.target.lags = 0
-    undisturbed(turns, "load", rng.choice(MACHINES), second=0.0, accept_gone=True)
+    undisturbed(turns, "load", rng.choice(turns.readers), second=0.0, accept_gone=True)
     exactly_once(turns)
     sent = story.target.uploads
-    undisturbed(turns, "load", rng.choice(MACHINES), second=0.0)
+    undisturbed(turns, "load", rng.choice(turns.readers), second=0.0)
     turns.expect(story.target.uploads == sent, "a load that has nothing to do sends nothing")
     if rng.random() < 0.6:
-        undisturbed(turns, "rollback", rng.choice(MACHINES), accept_gone=True)
+        undisturbed(turns, "rollback", rng.choice(turns.readers), accept_gone=True)
         left = story.target.files.keys() - turns.theirs.keys() - strays(turns)
         turns.expect(not left, f"a rollback leaves only what its machine can't know: {left}")
     if rng.random() < 0.5:
-        undisturbed(turns, "prune", rng.choice(MACHINES))
-    last = rng.choice(MACHINES)
+        undisturbed(turns, "prune", rng.choice(turns.readers))
+    last = rng.choice(turns.readers)
     full_backup(turns, last)
     for command, work in (("rebuild", _rebuild), ("verify", _verify)):
         done = turns.run("d", command, work(turns, "d"), no_faults(story))
