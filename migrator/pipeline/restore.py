@@ -11,10 +11,12 @@ lost, and is not touched.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from typing_extensions import override
 
+from migrator.filenames import names_at_target
 from migrator.model import RunStatus
 from migrator.pipeline.load import LoadSettings, load_job
 from migrator.pipeline.run import DRY_RUN, Job, run_context
@@ -61,7 +63,12 @@ async def restore(
     async with run_context(catalog, name, lambda: catalog.settings.require_source(settings.identity)) as context:
         if not settings.dry_run:  # the next backup has to list what is put back, also on a tracker that doesn't date it
             await context.executor.call(catalog.unchanged.require_full_crawl)
-        owners = await context.executor.call(catalog.restoring.view_lost, settings.snapshot)
+        can = target.capabilities
+
+        def names(original: str) -> Iterator[str]:
+            return names_at_target(original, target.legal_name, can.max_name_bytes, can.name_encoding)
+
+        owners = await context.executor.call(catalog.restoring.view_lost, names, settings.snapshot)
         as_load = LoadSettings(
             OWN_SOURCE,
             {owner: (owner,) for owner in owners},

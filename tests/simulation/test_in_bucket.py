@@ -14,6 +14,7 @@ import pytest
 from migrator.errors import StorageError
 from migrator.store.objects import blobs, receiving
 from migrator.store.objects.lease import Lease
+from migrator.store.objects.mirror import Mirror
 from tests.simulation.faults import ViolationError
 from tests.simulation.in_bucket import simulate_in_bucket
 from tests.simulation.story import Story
@@ -28,8 +29,9 @@ FOUND_BY = 3
 
 
 TURNS = 100 if FULL else 12
-FOUND_IN_TURNS = (FOUND_BY_PRUNING := 107, FOUND_BY_RELEASING := 2, FOUND_BY_FORGETTING := 16)
-"""A prune that died had removed what the bucket's journal still needed; two loads that died were named to nobody."""
+FOUND_IN_TURNS = (FOUND_BY_PRUNING := 107, FOUND_BY_RELEASING := 2, FOUND_BY_FORGETTING := 16, FOUND_BY_READING := 253)
+"""A prune that died had removed what the bucket's journal still needed; two loads that died were named to nobody; a
+machine without the private key did not know the journal that it had sent."""
 
 
 def logs_of(seeds: Iterable[int], play: Callable[[int], Story] = simulate_in_bucket) -> str:
@@ -118,3 +120,14 @@ def violation_by_naming_one_only() -> str:
 def test_a_load_of_which_nobody_is_told_is_found():
     assert "leaves the lock" in in_a_process(violation_by_always_releasing)
     assert "died on another machine is named" in in_a_process(violation_by_naming_one_only)
+
+
+def violation_by_reading_what_was_sent() -> str:
+    """The violation where a machine has to read the journal in the bucket to know that it is its own."""
+    with patch.object(Mirror, "_is_there", lambda *_: False):
+        return violation_of(simulate_turns, FOUND_BY_READING)
+
+
+@pytest.mark.timeout(300)
+def test_a_machine_that_does_not_know_its_own_journal_is_found():
+    assert "knows the journal that it has sent" in in_a_process(violation_by_reading_what_was_sent)

@@ -421,13 +421,16 @@ def one_turn(turns: Turns) -> None:
     machine, job = rng.choice(MACHINES), rng.choice(["backup", "backup", *writing, "prune", "verify"])
     if turns.wrote and rng.random() < 0.5:  # without the private key it can go on only if nobody else has
         machine = turns.wrote
+    if machine not in turns.readers and rng.random() < 0.7:
+        job = "backup"
     size = 60 + 25 * (len(turns.story.source.files) + len(turns.story.source.entities))
     if job == "prune" and rng.random() < 0.5:  # else there is mostly nothing to delete
         change(turns)
         one_backup(turns, rng.choice(MACHINES), no_faults(turns.story))
     turns.store.refuses = rng.choice([0.0, 0.0, 0.05, 0.2])
     own = random.Random(rng.random())
-    plan = fault_plan(own, size, WORDS[job])
+    words = WORDS[job] if not turns.recipients else (*WORDS[job], *["put manifest"] * len(WORDS[job]))
+    plan = fault_plan(own, size, words)
     plan = replace(plan, disk=plan.disk / 50, away=False, short="", ends_at=0)
     if rng.random() < 0.3:
         plan, turns.store.refuses = NO_FAULTS, 0.0
@@ -586,6 +589,8 @@ def ends_well(turns: Turns) -> None:
     """Without faults, whoever does it, everything comes to its end; a bare machine takes over what they have."""
     story, rng, turns.store.refuses = turns.story, turns.story.rng, 0.0
     if turns.store.damaged:
+        if journal_in(turns.store.objects) is None:  # there is no archive yet
+            undisturbed(turns, "backup", rng.choice(turns.readers))
         undisturbed(turns, "verify", rng.choice(turns.readers))
     full_backup(turns, rng.choice(turns.readers))
     mended = turns.store.damaged.isdisjoint(digest for _, digest in expected(story.source).values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
@@ -315,6 +316,23 @@ async def test_prune_deletes_what_was_restored_and_is_lost_again(tmp_path):
     await back_up(tracker, tmp_path)
     assert (await run_prune(tmp_path, Retention(last=1)))["blobs"] == {"kept": 1, "removed": 1}
     assert (await run_restore(tracker, tmp_path))["uploads"] == NOTHING
+
+
+async def test_what_was_put_back_elsewhere_by_another_name_is_not_put_back_again(tmp_path):
+    tracker, owner = tracker_with(("a_b", b"first"), ("a/b", b"lost"), ("a/b", b"lost, too"))
+    before = tmp_path / "before"
+    await back_up(tracker, before)
+    for id_ in [id_ for id_, file in tracker.files.items() if file.name == "a/b"]:
+        tracker.remove(id_)
+    await back_up(tracker, before)
+    other = tmp_path / "other"  # the archive of a machine that does not know of the restore
+    shutil.copytree(before, other)
+    assert (await run_restore(tracker, before))["uploads"] == counted(planned=2, uploaded=2)
+    there = names_on(tracker, owner)
+    assert there == {"a_b": 1, "a_b (2)": 1, "a_b (3)": 1}
+    await back_up(tracker, other)
+    assert (await run_restore(tracker, other))["uploads"] == NOTHING
+    assert names_on(tracker, owner) == there
 
 
 @pytest.mark.parametrize("seen", [True, False])

@@ -3,17 +3,18 @@
 A file is lost if it is gone and a snapshot holds it. It is put back as it was last, or as it was in one snapshot. If it
 is lost again later, it is still one file, whatever ids it has had; see `Lineage`.
 
-Beware: somebody may have put a file back by hand. A file of the same entity, name and content that came after the lost
-one had gone counts as the same file; one that was there at the same time is another.
+Beware: somebody may have put a file back by hand, or a restore on another machine of which this catalog does not know.
+A file of the same entity, name and content that came after the lost one had gone counts as the same file; one that was
+there at the same time is another.
 """
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from math import inf
 
 from migrator.model import EntityRef
@@ -60,6 +61,10 @@ SELECT attachment_id FROM main.attachments WHERE attachment_id IN (SELECT value 
 """
 
 
+NamesAtTarget = Callable[[str], Iterable[str]]
+"""The names under which a file of this name may be sent, the best first."""
+
+
 @dataclass(frozen=True, slots=True)
 class _State:
     """A state in which a file was there, and the first run that saw that file and the last one that saw this state.
@@ -88,11 +93,11 @@ class _Member:
 class Restoring(CatalogPart):
     """What `restore` asks for and writes. The caller holds the archive."""
 
-    def view_lost(self, snapshot: int | None = None) -> list[EntityRef]:
+    def view_lost(self, names: NamesAtTarget, snapshot: int | None = None) -> list[EntityRef]:
         """From now on, this connection reads as `attachments` what the source lost; gives the entities they belong to.
 
         With a `snapshot`, what that held; otherwise what any did, in its last state. Whatever an earlier restore left
-        in doubt is among it, as it was sent.
+        in doubt is among it, as it was sent. `names` gives the names under which a restore may put a file back.
         """
         with self._database.transaction():
             self._settle_by_backup()
@@ -107,7 +112,9 @@ class Restoring(CatalogPart):
             self._db.execute(_TABLE)
             self._db.execute("CREATE UNIQUE INDEX temp.lost_by_id ON lost (attachment_id)")
             self._db.execute("CREATE INDEX temp.lost_by_owner ON lost (kind, entity_id)")
-            self._db.conn.executemany(_INSERT, [(id_, state.rowid) for id_, state in self._lost(snapshot).items()])
+            self._db.conn.executemany(
+                _INSERT, [(id_, state.rowid) for id_, state in self._lost(names, snapshot).items()]
+            )
             self._keep_as_sent()
             self._db.execute("CREATE TEMP VIEW attachments AS SELECT * FROM lost")
         owners = self._db.execute("SELECT DISTINCT kind, entity_id FROM lost ORDER BY 1, 2").fetchall()
@@ -163,7 +170,7 @@ class Restoring(CatalogPart):
                 [kind, entity_id, sha256, id_],
             )
 
-    def _lost(self, snapshot: int | None) -> dict[str, _State]:
+    def _lost(self, names: NamesAtTarget, snapshot: int | None) -> dict[str, _State]:
         """By the id under which each lost file is put back: the state to put back."""
         lineage = Lineage.read(self._db)
         by_file: defaultdict[str, list[_State]] = defaultdict(list)
@@ -184,6 +191,7 @@ class Restoring(CatalogPart):
         sent = self._sent_and_not_seen()
         copies = [replace(lost[id_], since=run, until=inf, rowid=0) for id_, (run, _) in sent.items() if id_ in lost]
         there = [state for owner in {state.owner for state in lost.values()} for state in self._present(owner, lineage)]
+        there = _under_their_first_names(there, lost.values(), names)
         last = _last_of_equal([*chain.from_iterable(by_file.values()), *copies, *there])
         return {id_: state for id_, state in lost.items() if id_ in sent or state.rowid in last}
 
@@ -215,6 +223,17 @@ class Restoring(CatalogPart):
             [owner.kind, owner.id],
         ).fetchall()
         return [_State(lineage.first(id_), owner, name, sha256, since) for id_, name, sha256, since in rows]
+
+
+def _under_their_first_names(there: list[_State], lost: Collection[_State], names: NamesAtTarget) -> list[_State]:
+    """What is there, each as if it had the name of the lost file that would be put back under the name it has."""
+    counts = Counter(state.owner for state in there)
+    first: dict[tuple[EntityRef, str, str], str] = {}
+    for state in lost:
+        for name in islice(names(state.name), counts[state.owner] + 1):
+            first.setdefault((state.owner, name, state.sha256), state.name)
+    first |= {(state.owner, state.name, state.sha256): state.name for state in lost}
+    return [replace(state, name=first.get((state.owner, state.name, state.sha256), state.name)) for state in there]
 
 
 def _last_of_equal(states: Iterable[_State]) -> set[int]:
