@@ -14,8 +14,8 @@ from migrator.errors import ArchiveLockedError, ConfigError, MigratorError, Stor
 from migrator.jobs.place import ArchivePlace, Place
 from migrator.jobs.signals import interruptible
 
-SEND_SECONDS = 30.0
-"""How often a run copies its journal into the bucket while it is at work."""
+SEND_SECONDS, SEND_UPLOADS_SECONDS = 30.0, 5.0
+"""How often a run copies its journal into the bucket while it is at work, and how often one of UPLOADS does."""
 JOIN_SECONDS = 2.0
 """How long the end of a run waits for a copy under way."""
 SENT_AGAIN_AFTER = 20
@@ -47,7 +47,7 @@ def held_bucket(
         mirror, archive = interruptible(lambda: _begun(place, bucket, lease, lock, create=create, ours=ours))
         lease.is_left = lease.is_left or command in UPLOADS  # until the bucket knows what was sent
         try:
-            with _sending_the_journal(mirror, lease):
+            with _sending_the_journal(mirror, lease, SEND_UPLOADS_SECONDS if command in UPLOADS else SEND_SECONDS):
                 yield archive
         except StorageError:
             raise  # whatever refused, the next run here brings the catalog there
@@ -71,7 +71,7 @@ def _name_those_who_died(lease: store.Lease, bucket: store.Bucket) -> None:
                 "%s: `%s` died on %s. What it sent after it last copied its journal here (every %.0f s or so) is known "
                 "there alone: a load finds it at the target and does not send it again, unless the target renames "
                 "files or lists them late; a rollback from here leaves it",
-                *(bucket.name, died["command"], died["host"] or "another machine", SEND_SECONDS),
+                *(bucket.name, died["command"], died["host"] or "another machine", SEND_UPLOADS_SECONDS),
             )
 
 
@@ -81,7 +81,7 @@ def _held(lease: store.Lease) -> Iterator[store.Lease]:
     try:
         yield lease
     finally:
-        if lease.is_left:
+        if lease.is_left and not lease.is_lost:
             _log.warning(
                 "the journal of this machine is not in the bucket, so the lock stays: the next run here continues at "
                 "once, and another machine can take over after %.0f s, and is told",
@@ -91,12 +91,12 @@ def _held(lease: store.Lease) -> Iterator[store.Lease]:
 
 
 @contextmanager
-def _sending_the_journal(mirror: store.Mirror, lease: store.Lease) -> Iterator[None]:
+def _sending_the_journal(mirror: store.Mirror, lease: store.Lease, seconds: float) -> Iterator[None]:
     """Copy the journal now and then, so that a machine that is lost in a run of days costs little of it."""
     ending = threading.Event()
 
     def send() -> None:
-        wait = SEND_SECONDS
+        wait = seconds
         while not ending.wait(wait):
             began = time.monotonic()
             try:
@@ -104,7 +104,7 @@ def _sending_the_journal(mirror: store.Mirror, lease: store.Lease) -> Iterator[N
                 mirror.send_journal()
             except MigratorError as error:
                 _log.info("the journal could not be copied, and will be tried again: %s", error)
-            wait = max(SEND_SECONDS, SENT_AGAIN_AFTER * (time.monotonic() - began))
+            wait = max(seconds, SENT_AGAIN_AFTER * (time.monotonic() - began))
 
     sending = threading.Thread(target=send, name="journal", daemon=True)
     sending.start()

@@ -70,7 +70,7 @@ class StoreInjector(FaultInjector):
                     f"the catalog says that these are stored, and the store lacks them: {missing}"
                 )
 
-    def sending_the_journal(self, _mirror: Mirror, _lease: Lease) -> AbstractContextManager[None]:
+    def sending_the_journal(self, _mirror: Mirror, _lease: Lease, _seconds: float) -> AbstractContextManager[None]:
         """In place of the thread that copies the journal now and then: it never does."""
         return nullcontext()
 

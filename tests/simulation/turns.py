@@ -99,7 +99,7 @@ class TurnInjector(StoreInjector):
             self._send = send
 
     @contextmanager
-    def sending_the_journal(self, mirror: Mirror, lease: Lease) -> Iterator[None]:
+    def sending_the_journal(self, mirror: Mirror, lease: Lease, seconds: float) -> Iterator[None]:
         """As the real one does it, but for the thread."""
 
         def send() -> None:

@@ -159,6 +159,20 @@ async def test_a_load_whose_journal_the_store_refuses_keeps_others_away(tmp_path
         assert len(target.state.attachments()) == 0
 
 
+async def test_what_a_load_has_sent_is_soon_known_in_the_bucket(tmp_path, server, monkeypatch):
+    monkeypatch.setattr("migrator.jobs.remote.SEND_UPLOADS_SECONDS", 0.2)
+    world = world_of(60)
+    twin, journal = world.without_attachments(), server.folder / "archive" / "manifest.jsonl"
+    async with TargetprocessSandbox(world) as source, TeamPulseSandbox(twin) as target:
+        config = in_bucket(tmp_path, source, server.url, target=target)
+        assert (await run("-q", "backup", config)).code == 0
+        target.faults.latency = 0.1
+        running = asyncio.ensure_future(run("-q", "load", config))
+        await until(lambda: b'"status":"uploaded"' in content_of(journal))
+        assert len(target.state.attachments()) < 50, "long before it ends"
+        assert (await running).code == 0
+
+
 async def test_in_a_long_run_the_journal_is_sent_now_and_then(tmp_path, server, sandbox, monkeypatch):
     monkeypatch.setattr("migrator.jobs.remote.SEND_SECONDS", 0.3)
     sent, kept = b"", tmp_path / "kept.jsonl"

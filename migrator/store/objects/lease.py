@@ -51,7 +51,7 @@ class Lease:
     this machine, need not be waited for. `conditional` says whether the store heeds conditions. `died_here` and
     `died_elsewhere` are runs that held it before and died: the last holder, and those whom a holder since then found,
     and died as well; those whose catalog is in this folder, and the others. Set `is_left` for a run whose end the next
-    holder has to treat like that. `seconds`: an age at which others may take it over.
+    holder has to treat like that. `is_lost`: another run has it. `seconds`: an age at which others may take it over.
     """
 
     def __init__(self, bucket: Bucket, command: str, folder: Path) -> None:
@@ -68,7 +68,7 @@ class Lease:
         self._e_tag, self._renewed_at = "", 0.0
         self.died_here: list[dict[str, Any]] = []
         self.died_elsewhere: list[dict[str, Any]] = []
-        self.conditional, self.is_left, self._lost = True, False, False
+        self.conditional, self.is_left, self.is_lost = True, False, False
         self._ending, self._writing = threading.Event(), threading.Lock()
         self._renewing = threading.Thread(target=self._renew_until_end, name="lease", daemon=True)
 
@@ -95,9 +95,9 @@ class Lease:
 
     def guard(self) -> None:
         """`ArchiveLockedError` if the lock is not certainly held any more; call it before anything is written."""
-        if not self._lost and _seconds_awake() - self._renewed_at > TRUSTED_SHARE * self.seconds:
+        if not self.is_lost and _seconds_awake() - self._renewed_at > TRUSTED_SHARE * self.seconds:
             self._renew()
-        if self._lost:
+        if self.is_lost:
             raise ArchiveLockedError(f"{self._bucket.name} was taken over by another run, because this one had stalled")
 
     def _acquire(self) -> None:
@@ -173,7 +173,7 @@ class Lease:
         )
 
     def _renew_until_end(self) -> None:
-        while not self._lost and not self._ending.wait(self.seconds / RENEWALS):
+        while not self.is_lost and not self._ending.wait(self.seconds / RENEWALS):
             try:
                 self._renew()
             except StorageError as error:
@@ -187,7 +187,7 @@ class Lease:
             if e_tag is None:
                 found = self._bucket.read(LOCK)
                 if found is None or not self._is_ours(found[0]):
-                    self._lost = True
+                    self.is_lost = True
                     return
                 e_tag = self._bucket.put(LOCK, self._body()) if not self.conditional else found[1].e_tag
             self._e_tag, self._renewed_at = e_tag, at
