@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from migrator import store
 from migrator.errors import ArchiveLockedError, ConfigError, MigratorError, StorageError
@@ -20,7 +19,7 @@ JOIN_SECONDS = 2.0
 """How long the end of a run waits for a copy under way."""
 SENT_AGAIN_AFTER = 20
 """It waits at least so many times as long as the copy took."""
-UPLOADS = ("load", "migrate", "restore")
+UPLOADS = ("load", "restore")
 """Commands that leave files at a tracker, which their journal knows."""
 
 _log = logging.getLogger("migrator.archive")
@@ -42,10 +41,14 @@ def held_bucket(
     with store.ArchiveLock(place.folder, command) as lock, _held(store.Lease(bucket, command, place.folder)) as lease:
         if not lease.conditional:
             _log.info("%s ignores conditions on writes; the lock was written and read again after a pause", bucket.name)
-        _name_those_who_died(lease, bucket)
-        lease.is_left = _has_uploads(lease.died_here)
+        _name_those_who_died(lease.died_elsewhere, bucket)
         mirror, archive = interruptible(lambda: _begun(place, bucket, lease, lock, create=create, ours=ours))
-        lease.is_left = lease.is_left or command in UPLOADS  # until the bucket knows what was sent
+        _name_those_who_died(lease.look_again(), bucket)
+        if lease.died_here:
+            interruptible(mirror.send_journal)
+            lease.all_is_known()
+        if command in UPLOADS:
+            interruptible(lease.begin_sending)
         try:
             with _sending_the_journal(mirror, lease, SEND_UPLOADS_SECONDS if command in UPLOADS else SEND_SECONDS):
                 yield archive
@@ -60,19 +63,14 @@ def held_bucket(
         interruptible(lambda: _send(mirror, lease))
 
 
-def _has_uploads(runs: list[dict[str, Any]]) -> bool:
-    return any(run["command"] in UPLOADS for run in runs)
-
-
-def _name_those_who_died(lease: store.Lease, bucket: store.Bucket) -> None:
-    for died in lease.died_elsewhere:
-        if _has_uploads([died]):
-            _log.warning(
-                "%s: `%s` died on %s. What it sent after it last copied its journal here (every %.0f s or so) is known "
-                "there alone: a load finds it at the target and does not send it again, unless the target renames "
-                "files or lists them late; a rollback from here leaves it",
-                *(bucket.name, died["command"], died["host"] or "another machine", SEND_UPLOADS_SECONDS),
-            )
+def _name_those_who_died(runs: list[dict[str, str]], bucket: store.Bucket) -> None:
+    for died in runs:
+        _log.warning(
+            "%s: `%s` died on %s (begun %s). What it sent after it last copied its journal here (every %.0f s or so) "
+            "is known there alone: a load finds it at the target and does not send it again, unless the target renames "
+            "files or lists them late; a rollback from here leaves it",
+            *(bucket.name, died["command"], died["host"] or "another machine", died["since"], SEND_UPLOADS_SECONDS),
+        )
 
 
 @contextmanager
@@ -81,10 +79,10 @@ def _held(lease: store.Lease) -> Iterator[store.Lease]:
     try:
         yield lease
     finally:
-        if lease.is_left and not lease.is_lost:
+        if lease.stays and not lease.is_lost:
             _log.warning(
-                "the journal of this machine is not in the bucket, so the lock stays: the next run here continues at "
-                "once, and another machine can take over after %.0f s, and is told",
+                "the bucket may not know all that was sent from here, so the lock stays: a run from here can go ahead, "
+                "and one from elsewhere only after %.0f s, and is told",
                 lease.seconds,
             )
         lease.__exit__()
@@ -159,8 +157,7 @@ def _require_archive(place: ArchivePlace) -> None:
 def _send(mirror: store.Mirror, lease: store.Lease) -> None:
     """Copy what is new into the bucket, unless another run has taken over."""
     lease.guard()
-    mirror.send()
-    lease.is_left = False
+    mirror.send(lease.all_is_known)
 
 
 def refresh(place: ArchivePlace, *, or_fail: bool = False) -> None:

@@ -176,7 +176,7 @@ async def run_load(
     if settings.create_missing and not settings.creates:
         output.warn("with --limit or a filter no entities are created at the target")
     try:
-        with held_archive(place_of(configuration), "load") as (archive, catalog):
+        with held_archive(place_of(configuration), settings.run_name) as (archive, catalog):
             view_at(catalog, at)
             with failure_recorded(settings.run_name, catalog):
                 output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")

@@ -79,7 +79,8 @@ async def run_restore(
     for warning in source.warnings:
         output.warn(warning)
     try:
-        with held_archive(place_of(configuration), "restore") as (archive, catalog):
+        name = f"restore{DRY_RUN}" if dry_run else "restore"
+        with held_archive(place_of(configuration), name) as (archive, catalog):
             settings = RestoreSettings(
                 source.identity,
                 snapshot_at(catalog, at) if at else None,
@@ -91,7 +92,7 @@ async def run_restore(
             catalog.settings.require_source(source.identity)
             if not catalog.snapshots.all():
                 output.warn("this archive has no snapshot yet; a complete backup makes one")
-            with failure_recorded(f"restore{DRY_RUN}" if dry_run else "restore", catalog):
+            with failure_recorded(name, catalog):
                 output.note(f"source: {await cancel_on_stop(source.tracker.check(), stop)}")
             with output.progress("restore", done="checked" if dry_run else "put back", waits=source.waits) as progress:
                 summary = await restore(source.tracker, archive, catalog, settings, progress=progress, stop=stop)

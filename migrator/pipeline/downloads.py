@@ -170,6 +170,9 @@ class Downloader(FetchPlace):
             self._complete_event.set()
 
     async def _fetch(self, batch: _Batch, attachment: Attachment) -> None:
+        if self.stop.requested or not batch.open:
+            batch.settle(1)
+            return
         try:
             with self.stop.in_flight():
                 self._add(batch, *await self._download(attachment))

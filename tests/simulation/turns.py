@@ -144,7 +144,7 @@ class Turns(Cloud):
     target lists files late or renames them, so that strays are not recognised there, or are taken for others. `pruned`
     are machines with a prune that the bucket may not know yet, `pruning`: the last run was by one of them. `restores`:
     what this seed sends goes back to the source, not to the target; `restored` are files that did, and `owners` those
-    of all that ever were. `dead` are loads that died, with their folders, of which no run that ended has told yet.
+    of all that ever were. `untold` are strays of which no run that ended has told yet.
     `recipients` are those of an encrypted archive, which only the machines `readers` can read; `wrote` is who wrote
     its journal last.
     """
@@ -165,7 +165,7 @@ class Turns(Cloud):
     restores: bool = False
     restored: set[str] = field(default_factory=set)
     owners: dict[str, EntityRef] = field(default_factory=dict)
-    dead: set[tuple[str, str]] = field(default_factory=set)
+    untold: set[str] = field(default_factory=set)
     recipients: tuple[str, ...] = ()
     readers: str = MACHINES
     wrote: str = ""
@@ -210,9 +210,7 @@ class Turns(Cloud):
         self.pruned |= {machine} if job == "prune" else set()
         self.pruning = machine in self.pruned
         lock = self.store.objects.get("lock")
-        holder = json.loads(lock.content) if lock else {}
-        if not lock:
-            self.dead.clear()  # whoever ran last has been told, and has ended
+        before = strays(self)
         was = self.store.objects.get("manifest.jsonl.age")
         with patch.object(remote, "_log", self.warnings), patch.object(snapshots, "now", self.now):
             summary = self.run(machine, job, work, injector)
@@ -220,18 +218,28 @@ class Turns(Cloud):
             self.expect(self.wrote != machine, "a machine without the private key knows the journal that it has sent")
         if self.store.objects.get("manifest.jsonl.age") != was:
             self.wrote = machine
-        if holder.get("command") in remote.UPLOADS:
-            self.dead.add((holder["command"], holder["folder"]))
-        if self.entered:
-            elsewhere = {command for command, folder in self.dead if folder != str(self.folder(machine).absolute())}
-            for command in elsewhere:
-                named = any(f"`{command}` died on" in said for said in self.warnings.said)
-                self.expect(named, f"a load that died on another machine is named: {self.warnings.said}")
+        self.untold |= strays(self) - before
+        self._is_told(machine, had_lock=lock is not None)
         check_target(self)
         self.pruned -= {machine} if summary else set()
         if summary is None and f"{job} on {machine}: {ConfigError.__name__}" in self.story.log[-1]:
             self._gives_way(machine)
         return summary
+
+    def _is_told(self, machine: str, *, had_lock: bool) -> None:
+        """Of what a load left at the target before it died, each run is told, until one that was has ended."""
+        told = [said for said in self.warnings.said if "` died on " in said]
+        self.expect(len(told) <= len(MACHINES) and (had_lock or not told), f"nobody is told without need: {told}")
+        self.untold &= strays(self)
+        journal, known = self.folder(machine) / "manifest.jsonl", set[str]()
+        if self.untold and journal.exists():
+            with closing(replay(journal).db.conn) as db:
+                known = known_as_sent(self, db) if db.execute(HAS_TABLES).fetchone() else known
+        if self.entered and self.untold - known:
+            self.expect(told, f"a load that died on another machine is named: {self.untold - known}")
+        if "lock" not in self.store.objects:
+            self.expect(told or not self.untold, f"the lock stays until somebody is told: {self.untold}")
+            self.untold.clear()
 
     def _gives_way(self, machine: str) -> None:
         said = self.story.log[-1]
@@ -242,7 +250,7 @@ class Turns(Cloud):
         ]
         if not any(reason in said for reason in nothing_yet):
             self.expect("has changes that" in said, f"no other way is closed: {said}")
-            self.run(machine, "rebuild", _rebuild(self, machine), no_faults(self.story))
+            self.turn(machine, "rebuild", _rebuild(self, machine), no_faults(self.story))
 
     def check(self, machine: str) -> None:
         """What the journal in the bucket says is true of the bucket; so is what this machine says, if it is in step."""
@@ -279,14 +287,20 @@ def check_journal(turns: Turns, db: Any, blobs: dict[str, bytes]) -> None:
     forgotten = turns.snapshots.keys() - held.keys()
     turns.expect(turns.pruning or not forgotten, f"only a prune forgets snapshots: {forgotten}")
     turns.snapshots = {key: files for key, files in turns.snapshots.items() if key in held}
-    target = turns.story.target
+    turns.known |= known_as_sent(turns, db)
+
+
+def known_as_sent(turns: Turns, db: Any) -> set[str]:
+    """Files at the target that a catalog knows as sent."""
+    target, known = turns.story.target, set[str]()
     for remote_id, seen, kind, id_, digest, status in db.execute(SENT).fetchall():
         if remote_id is not None:
-            turns.known.add(remote_id)
+            known.add(remote_id)
         elif status == "in_doubt":
             there = {file.id for file in target.of(EntityRef(kind, id_))} - {*json.loads(seen or "[]"), *turns.theirs}
             sent = {file for file in there if sha256(target.content[file]).hexdigest() == digest}
-            turns.known |= sent if len(sent) == 1 else set()  # one of several is it, and the others are strays
+            known |= sent if len(sent) == 1 else set()  # one of several is it, and the others are strays
+    return known
 
 
 def check_target(turns: Turns) -> None:

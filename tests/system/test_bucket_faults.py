@@ -151,6 +151,12 @@ async def test_a_load_whose_journal_the_store_refuses_keeps_others_away(tmp_path
         proxy.fault = lambda *_: ""
         held = await run("-q", "rollback", other)
         assert (held.code, "is held by `load`" in held.err) == (6, True)
+        rehearsed = await run("-q", "load", one, "--dry-run")
+        assert (rehearsed.code, "died on" in rehearsed.err) == (0, False), "and brings the journal there"
+        proxy.fault = lambda _, request: "refuse" if request.method == "PUT" and "catalog" in request.path else ""
+        refused = await run("-q", "load", one)
+        assert (refused.code, "the lock stays" in refused.err) == (7, False), "all that it sent is known"
+        proxy.fault = lambda *_: ""
         loaded = await run("-q", "--json", "load", one)
         assert (loaded.code, loaded.document["uploads"]["uploaded"], "died on" in loaded.err) == (0, 0, False)
         assert len(target.state.attachments()) == sent
@@ -168,8 +174,11 @@ async def test_what_a_load_has_sent_is_soon_known_in_the_bucket(tmp_path, server
         assert (await run("-q", "backup", config)).code == 0
         target.faults.latency = 0.1
         running = asyncio.ensure_future(run("-q", "load", config))
+        await until(lambda: len(target.state.attachments()) > 10)
+        target.faults.latency = 3.0
         await until(lambda: b'"status":"uploaded"' in content_of(journal))
         assert len(target.state.attachments()) < 50, "long before it ends"
+        target.faults.latency = 0.0
         assert (await running).code == 0
 
 

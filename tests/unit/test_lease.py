@@ -115,34 +115,78 @@ async def test_one_left_behind_in_the_same_folder_is_taken_at_once(bucket, tmp_p
     await ended(second)
 
 
-async def test_who_died_elsewhere_is_passed_on_until_a_run_has_ended(bucket, tmp_path):
-    folders = [tmp_path / name for name in "abc"]
-    for folder in folders:
-        folder.mkdir()
-        (folder / "catalog.db").touch()
-    for folder, already in zip(folders[:2], ([], ["a"]), strict=True):
-        lease = await held(bucket, folder, seconds=1)
-        assert [Path(each["folder"]).name for each in lease.died_elsewhere] == already
-        lease._ending.set()  # it dies
-        await asyncio.sleep(2.1)
-    third = await held(bucket, folders[2], seconds=1)
-    assert [Path(each["folder"]).name for each in third.died_elsewhere] == ["b", "a"]
-    third._ending.set()
+def with_catalog(folder: Path) -> Path:
+    """A folder that has a catalog, of which only the id matters here."""
+    folder.mkdir()
+    (folder / "manifest.jsonl").touch()
+    (folder / "bucket.json").write_text(json.dumps({"url": "s3://backups/archive", "id": folder.name}))
+    return folder
+
+
+async def dead(bucket, folder) -> Lease:
+    """A run that has begun to send and died, a lease ago."""
+    lease = await held(bucket, folder, seconds=1)
+    await asyncio.to_thread(lease.begin_sending)
+    lease._ending.set()
     await asyncio.sleep(2.1)
-    back = await held(bucket, folders[0], seconds=1)
-    assert [Path(each["folder"]).name for each in back.died_elsewhere] == ["c", "b"], "it has its own catalog"
+    return lease
+
+
+def catalogs(runs) -> list[str]:
+    return [each["catalog"] for each in runs]
+
+
+async def test_who_died_elsewhere_is_passed_on_until_a_run_has_ended(bucket, tmp_path):
+    a, b, c = (with_catalog(tmp_path / name) for name in "abc")
+    assert catalogs((await dead(bucket, a)).died_elsewhere) == []
+    assert catalogs((await dead(bucket, b)).died_elsewhere) == ["a"]
+    assert catalogs((await dead(bucket, b)).died_elsewhere) == ["a"], "one of each catalog is enough"
+    assert catalogs((await dead(bucket, c)).died_elsewhere) == ["b", "a"]
+    back = await held(bucket, a, seconds=1)
+    assert (catalogs(back.died_elsewhere), catalogs(back.died_here)) == (["c", "b"], ["a"])
+    assert back.stays
+    await asyncio.to_thread(back.all_is_known)
+    assert not back.stays
     await ended(back)
-    last = await held(bucket, folders[2])
-    assert last.died_elsewhere == []
+    last = await held(bucket, c)
+    assert last.died_elsewhere == last.died_here == []
     await ended(last)
 
 
-async def test_a_machine_that_has_lost_its_catalog_is_another_one(bucket, tmp_path):
+async def test_a_lock_stays_until_all_is_known(bucket, tmp_path):
+    first = await held(bucket, with_catalog(tmp_path / "a"))
+    await asyncio.to_thread(first.begin_sending)
+    await ended(first)
+    with pytest.raises(ArchiveLockedError):
+        await held(bucket, with_catalog(tmp_path / "b"))
+    again = await held(bucket, tmp_path / "a")
+    assert catalogs(again.died_here) == ["a"]
+    await asyncio.to_thread(again.all_is_known)
+    await ended(again)
+    await ended(await held(bucket, tmp_path / "b"))
+
+
+async def test_a_catalog_that_is_replaced_no_longer_knows_what_was_sent(bucket, tmp_path):
+    folder = with_catalog(tmp_path / "a")
+    first = await held(bucket, folder)
+    await asyncio.to_thread(first.begin_sending)
+    await ended(first)
+    lease = await held(bucket, folder)
+    (folder / "bucket.json").write_text(json.dumps({"url": "s3://backups/archive", "id": "another"}))
+    assert catalogs(lease.look_again()) == ["a"]
+    assert (catalogs(lease.died_elsewhere), lease.died_here) == (["a"], [])
+    assert lease.look_again() == []
+    await ended(lease)
+
+
+@pytest.mark.parametrize("told", [None, 5, "abc", [1], [None], {"a": 1}, [{}], [{"command": ["load"]}]])
+async def test_a_lock_that_says_nonsense_of_others_is_taken(server, tmp_path, told):
+    bucket = server.bucket("archive")
     first = await held(bucket, tmp_path)
+    entry = json.loads(first._body())
     first._ending.set()
-    second = await held(bucket, tmp_path)
-    assert [each["folder"] for each in second.died_elsewhere] == [str(tmp_path)]
-    await ended(second)
+    await asyncio.to_thread(bucket.put, "lock", json.dumps({**entry, "died": told}).encode())
+    await ended(await held(bucket, tmp_path))
 
 
 async def test_a_lost_answer_is_no_other_run(server, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from contextlib import closing
@@ -18,7 +19,7 @@ from migrator.pipeline.report.data import entity_reports
 from migrator.selection import Selection
 from migrator.store.blobs import Archive
 from migrator.store.catalog import Catalog
-from migrator.trackers.memory import MemoryTracker
+from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.support.parts import (
     expected,
     files_on,
@@ -318,21 +319,40 @@ async def test_prune_deletes_what_was_restored_and_is_lost_again(tmp_path):
     assert (await run_restore(tracker, tmp_path))["uploads"] == NOTHING
 
 
-async def test_what_was_put_back_elsewhere_by_another_name_is_not_put_back_again(tmp_path):
-    tracker, owner = tracker_with(("a_b", b"first"), ("a/b", b"lost"), ("a/b", b"lost, too"))
-    before = tmp_path / "before"
-    await back_up(tracker, before)
-    for id_ in [id_ for id_, file in tracker.files.items() if file.name == "a/b"]:
+async def lost_and_put_back_elsewhere(folder: Path, *names: str) -> tuple[MemoryTracker, EntityRef, Path]:
+    """Beside `a_b`, files of these names were lost; another machine put them back. The archive that doesn't know that.
+
+    All that were lost have the same content.
+    """
+    tracker, owner = tracker_with(("a_b", b"first"), *((name, b"lost") for name in names))
+    here, other = folder / "here", folder / "other"
+    await back_up(tracker, here)
+    for id_ in [id_ for id_, file in tracker.files.items() if file.name in names]:
         tracker.remove(id_)
-    await back_up(tracker, before)
-    other = tmp_path / "other"  # the archive of a machine that does not know of the restore
-    shutil.copytree(before, other)
-    assert (await run_restore(tracker, before))["uploads"] == counted(planned=2, uploaded=2)
+    await back_up(tracker, here)
+    shutil.copytree(here, other)
+    assert (await run_restore(tracker, other))["uploads"] == counted(planned=len(names), uploaded=len(names))
+    return tracker, owner, here
+
+
+@pytest.mark.parametrize("names", [("a/b",), ("a/b", "a/b"), ("a/b", "a:b")])
+async def test_what_was_put_back_elsewhere_under_a_number_is_not_lost(tmp_path, monkeypatch, names):
+    monkeypatch.setattr(MemoryTarget, "legal_name", lambda _, name: re.sub("[/:]", "_", name))
+    tracker, owner, here = await lost_and_put_back_elsewhere(tmp_path, *names)
     there = names_on(tracker, owner)
-    assert there == {"a_b": 1, "a_b (2)": 1, "a_b (3)": 1}
-    await back_up(tracker, other)
-    assert (await run_restore(tracker, other))["uploads"] == NOTHING
+    assert there == dict.fromkeys(("a_b", "a_b (2)", "a_b (3)")[: len(names) + 1], 1)
+    await back_up(tracker, here)
+    assert (await run_restore(tracker, here))["uploads"] == NOTHING
     assert names_on(tracker, owner) == there
+
+
+async def test_a_number_is_known_also_when_what_made_it_necessary_is_gone(tmp_path):
+    tracker, owner, here = await lost_and_put_back_elsewhere(tmp_path, "a/b")
+    tracker.remove(named(tracker, "a_b"))
+    await back_up(tracker, here)
+    done = await run_restore(tracker, here)
+    assert done["uploads"] == counted(planned=1, uploaded=1), "only the one that was deleted last"
+    assert names_on(tracker, owner) == {"a_b": 1, "a_b (2)": 1}
 
 
 @pytest.mark.parametrize("seen", [True, False])

@@ -4,14 +4,15 @@ A file is lost if it is gone and a snapshot holds it. It is put back as it was l
 is lost again later, it is still one file, whatever ids it has had; see `Lineage`.
 
 Beware: somebody may have put a file back by hand, or a restore on another machine of which this catalog does not know.
-A file of the same entity, name and content that came after the lost one had gone counts as the same file; one that was
-there at the same time is another.
+A file of the same entity, name and content that came after the lost one had gone counts as the same file, also if a
+restore had to give it a number; one that was there at the same time is another.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+import re
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -61,6 +62,7 @@ SELECT attachment_id FROM main.attachments WHERE attachment_id IN (SELECT value 
 """
 
 
+_NUMBERED = re.compile(r" \((\d{1,6})\)(?=\.[^.]*$|$)")
 NamesAtTarget = Callable[[str], Iterable[str]]
 """The names under which a file of this name may be sent, the best first."""
 
@@ -191,7 +193,7 @@ class Restoring(CatalogPart):
         sent = self._sent_and_not_seen()
         copies = [replace(lost[id_], since=run, until=inf, rowid=0) for id_, (run, _) in sent.items() if id_ in lost]
         there = [state for owner in {state.owner for state in lost.values()} for state in self._present(owner, lineage)]
-        there = _under_their_first_names(there, lost.values(), names)
+        there = _named_as_lost(there, lost.values(), names)
         last = _last_of_equal([*chain.from_iterable(by_file.values()), *copies, *there])
         return {id_: state for id_, state in lost.items() if id_ in sent or state.rowid in last}
 
@@ -225,15 +227,37 @@ class Restoring(CatalogPart):
         return [_State(lineage.first(id_), owner, name, sha256, since) for id_, name, sha256, since in rows]
 
 
-def _under_their_first_names(there: list[_State], lost: Collection[_State], names: NamesAtTarget) -> list[_State]:
-    """What is there, each as if it had the name of the lost file that would be put back under the name it has."""
-    counts = Counter(state.owner for state in there)
-    first: dict[tuple[EntityRef, str, str], str] = {}
+def _named_as_lost(there: Iterable[_State], lost: Iterable[_State], names: NamesAtTarget) -> list[_State]:
+    """Files that are there, each under the name of the lost one that it probably is.
+
+    That is one of the same entity and content that had gone before, and would be put back under the name that it has.
+    """
+    missing: defaultdict[tuple[EntityRef, str], list[_State]] = defaultdict(list)
     for state in lost:
-        for name in islice(names(state.name), counts[state.owner] + 1):
-            first.setdefault((state.owner, name, state.sha256), state.name)
-    first |= {(state.owner, state.name, state.sha256): state.name for state in lost}
-    return [replace(state, name=first.get((state.owner, state.name, state.sha256), state.name)) for state in there]
+        missing[state.owner, state.sha256].append(state)
+    named: list[_State] = []
+    rest = sorted(there, key=lambda state: state.since)
+    for exact in (True, False):
+        others: list[_State] = []
+        for state in rest:
+            alike = missing[state.owner, state.sha256]
+            before = (each for each in alike if each.until < state.since)
+            origin = next((each for each in before if _may_be_named(state.name, each.name, names, exact=exact)), None)
+            if origin is None:
+                others.append(state)
+            else:
+                alike.remove(origin)
+                named.append(replace(state, name=origin.name))
+        rest = others
+    return [*named, *rest]
+
+
+def _may_be_named(name: str, original: str, names: NamesAtTarget, *, exact: bool) -> bool:
+    """Whether a file may have got this name, which has its number from the second possible one on."""
+    if exact:
+        return name == original
+    numbered = _NUMBERED.search(name)
+    return name in islice(names(original), int(numbered[1]) if numbered else 1)
 
 
 def _last_of_equal(states: Iterable[_State]) -> set[int]:

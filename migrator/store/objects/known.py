@@ -22,6 +22,8 @@ class InStep:
     `sent` is the hash of the encrypted journal that was last sent, or was about to be: a machine without a private key
     recognizes it as its own.
 
+    `id` is that of this catalog: another one has another id, and so has this one once it was replaced.
+
     The other fields say how the bucket is reached, without keys, and to whom the archive is encrypted.
     """
 
@@ -31,6 +33,7 @@ class InStep:
     catalog: str = ""
     taking: bool = False
     sent: str = ""
+    id: str = ""
     endpoint: str = ""
     region: str = ""
     allow_http: bool = False

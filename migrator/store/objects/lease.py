@@ -4,6 +4,9 @@ It is made by a write that fails if there is one already. Whoever holds it renew
 LEASE_SECONDS, another machine may take it over. How old it is, the store's own clock says, so those of the machines
 don't matter. A run that finds that it has been taken over, or could not renew it in time, writes nothing more.
 
+A run that leaves files at a tracker says so in the lock until the bucket's journal knows of them. If it dies, those who
+take the lock after it carry that on, until one of them has told its user and ended.
+
 Beware: some stores ignore conditions on writes. There the lock is written, and read again after a pause: of two who
 write at once, the one who finds the other's stops. That is safe unless a request takes longer than the pause.
 """
@@ -24,9 +27,10 @@ from typing import Any, Self
 
 from migrator.errors import ArchiveLockedError, StorageError
 from migrator.store.clock import now
-from migrator.store.layout import CATALOG, LOCK, LOCK_PROBE
+from migrator.store.layout import JOURNAL, LOCK, LOCK_PROBE
 from migrator.store.lock import boot_id, parsed
 from migrator.store.objects.bucket import Bucket, NoConditionError, Version
+from migrator.store.objects.known import in_step
 
 LEASE_SECONDS = 180.0
 RENEWALS = 6
@@ -48,14 +52,16 @@ class Lease:
     """A context manager that holds the archive in a bucket. `ArchiveLockedError` if another run holds it.
 
     `folder` is where this machine keeps the catalog, and is locked by the caller: a holder that has ended there, on
-    this machine, need not be waited for. `conditional` says whether the store heeds conditions. `died_here` and
-    `died_elsewhere` are runs that held it before and died: the last holder, and those whom a holder since then found,
-    and died as well; those whose catalog is in this folder, and the others. Set `is_left` for a run whose end the next
-    holder has to treat like that. `is_lost`: another run has it. `seconds`: an age at which others may take it over.
+    this machine, need not be waited for. `conditional` says whether the store heeds conditions. `seconds`: how old the
+    lock may get before others may take it. `is_lost`: another run has it.
+
+    `died_here` and `died_elsewhere` are runs that left files at a tracker and died before the bucket knew of them all:
+    those whose catalog is in `folder`, and the others.
     """
 
     def __init__(self, bucket: Bucket, command: str, folder: Path) -> None:
         self._bucket, self.seconds, self._pause = bucket, LEASE_SECONDS, PAUSE_SECONDS
+        self._folder, self._unsent = folder, False
         self._entry: dict[str, Any] = {
             "command": command,
             "pid": os.getpid(),
@@ -63,12 +69,13 @@ class Lease:
             "since": now(),
             "boot": boot_id(),
             "folder": str(folder.absolute()),
+            "catalog": "",
             "token": token_hex(8),
         }
         self._e_tag, self._renewed_at = "", 0.0
-        self.died_here: list[dict[str, Any]] = []
-        self.died_elsewhere: list[dict[str, Any]] = []
-        self.conditional, self.is_left, self.is_lost = True, False, False
+        self.died_here: list[dict[str, str]] = []
+        self.died_elsewhere: list[dict[str, str]] = []
+        self.conditional, self.is_lost = True, False
         self._ending, self._writing = threading.Event(), threading.Lock()
         self._renewing = threading.Thread(target=self._renew_until_end, name="lease", daemon=True)
 
@@ -84,14 +91,43 @@ class Lease:
         releasing.join(RELEASE_SECONDS)
 
     def _release(self) -> None:
-        """Delete the lock if it is ours, unless it is left. One that can't be released runs out."""
+        """Delete the lock if it is ours, unless it stays. One that can't be released runs out."""
         self._renewing.join()
-        if self.is_left:
+        if self.stays:
             return
         with suppress(StorageError):
             found = self._bucket.read(LOCK)
             if found and self._is_ours(found[0]):
                 self._bucket.remove([LOCK])
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is not released, because the bucket does not know all that runs here have left at a tracker."""
+        return self._unsent or bool(self.died_here)
+
+    def begin_sending(self) -> None:
+        """From now on this run leaves files at a tracker. On return the lock says so."""
+        known = in_step(self._folder)
+        self._unsent, self._entry["catalog"] = True, known.id if known else ""
+        try:
+            self._renew()
+        except StorageError:
+            self._unsent = False  # nothing is sent then
+            raise
+        self.guard()
+
+    def all_is_known(self) -> None:
+        """What runs here have left at a tracker is in the bucket's journal, and nothing more comes."""
+        if self.stays:
+            self._unsent, self.died_here = False, []
+            with suppress(StorageError):
+                self._renew()
+
+    def look_again(self) -> list[dict[str, str]]:
+        """Runs that died here whose catalog has been replaced since: from now on they have died elsewhere."""
+        before = self.died_here
+        self._divide([*before, *self.died_elsewhere])
+        return [each for each in before if each not in self.died_here]
 
     def guard(self) -> None:
         """`ArchiveLockedError` if the lock is not certainly held any more; call it before anything is written."""
@@ -104,8 +140,7 @@ class Lease:
         found = self._bucket.read(LOCK)
         if found and not self._may_take(*found):
             self._refuse(found[0])
-        if found:
-            self._remember(parsed(found[0]))
+        self._divide(_died(parsed(found[0])) if found else [])
         at = _seconds_awake()
         body = self._body()
         e_tag = self._replaced(body, found[1].e_tag) if found else self._bucket.create(LOCK, body)
@@ -115,19 +150,15 @@ class Lease:
             self._e_tag = e_tag
         self._renewed_at = at
 
-    def _remember(self, holder: dict[str, Any]) -> None:
-        """Who has died. Our own lock says so, too, as this run may die before the next one has been told."""
-        last = {name: str(holder.get(name, "")) for name in (*_SHOWN, "folder")}
-        died = [last, *(each for each in holder.get("died", []) if each != last)]
+    def _divide(self, died: list[dict[str, str]]) -> None:
+        """Those who died by where their catalogs are; the last one of each catalog is enough."""
+        known = in_step(self._folder)
+        own = known.id if known and (self._folder / JOURNAL).exists() else None
+        last: dict[str, dict[str, str]] = {}
         for each in died:
-            (self.died_here if self._has_its_catalog(each) else self.died_elsewhere).append(each)
-        self._entry["died"] = died
-
-    def _has_its_catalog(self, holder: dict[str, Any]) -> bool:
-        """Whether what a holder knew is in this folder; also after the machine was started again."""
-        if any(holder.get(key) != self._entry[key] for key in ("host", "folder")):
-            return False
-        return (Path(self._entry["folder"]) / CATALOG).exists()
+            last.setdefault(each["catalog"], each)
+        here = [last.pop(own)] if own in last else []
+        self.died_here, self.died_elsewhere = here, [*last.values()]
 
     def _heeds_conditions(self) -> bool:
         """Whether the store refuses to create what is there; if not, the lock was written once more."""
@@ -193,10 +224,19 @@ class Lease:
             self._e_tag, self._renewed_at = e_tag, at
 
     def _body(self) -> bytes:
-        return json.dumps({**self._entry, "renewed": now()}).encode()
+        died = [*self.died_here, *self.died_elsewhere]
+        return json.dumps({**self._entry, "unsent": self._unsent, "died": died, "renewed": now()}).encode()
 
     def _is_ours(self, text: bytes) -> bool:
         return bool(parsed(text).get("token") == self._entry["token"])
+
+
+def _died(holder: dict[str, Any]) -> list[dict[str, str]]:
+    """Whom the next run has to know of when this one has died: itself, if it had begun to send, and those before it."""
+    earlier = holder.get("died")
+    told = [holder] if holder.get("unsent") is True else []
+    told += [each for each in (earlier if isinstance(earlier, list) else []) if isinstance(each, dict)]
+    return [{name: str(each.get(name, "")) for name in (*_SHOWN, "catalog")} for each in told]
 
 
 def holder_in(bucket: Bucket) -> dict[str, str] | None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
+from secrets import token_hex
 
 from sqlite_utils import Database
 
@@ -100,14 +101,16 @@ class Mirror:
         if (kept := in_step(self._root)) is not None:
             self._keep(kept.e_tag, "", taking=kept.taking)
 
-    def send(self) -> None:
+    def send(self, journal_sent: Callable[[], None] = lambda: None) -> None:
         """Copy journal and catalog into the bucket, if there is anything new. `fetch` was called before.
 
-        `ArchiveDamagedError` if the catalog is damaged; the journal is there then.
+        `journal_sent` is called in between. `ArchiveDamagedError` if the catalog is damaged; the journal is there then.
         """
-        if not self._path.exists() or not (self._root / CATALOG).exists():
+        sha256 = self.send_journal()
+        journal_sent()
+        kept = in_step(self._root)
+        if not sha256 or not (self._root / CATALOG).exists():
             return
-        sha256, kept = self.send_journal(), in_step(self._root)
         if kept is not None and kept.catalog != sha256:
             copy = self._root / CATALOG_COPY
             with sqlite_errors(self._root), disk_errors(CATALOG_COPY):
@@ -272,6 +275,7 @@ class Mirror:
         last = in_step(self._root)
         kept = {"e_tag": e_tag, "sha256": sha256, "catalog": catalog, "taking": taking}
         kept["sent"] = sent if sent is not None else last.sent if last else ""
+        kept["id"] = last.id if last and last.id and not taking else token_hex(8)
         known = {**asdict(self._known), **kept}
         with disk_errors(IN_STEP):
             fresh = self._root / f"{IN_STEP}.new"
