@@ -340,7 +340,7 @@ def test_names_of_tests_are_short():
 
 
 def test_nothing_is_left_open_in_the_code():
-    left = re.compile(r"\b(TODO|FIXME|XXX|HACK|NotImplementedError)\b")
+    left = re.compile(r"\b(?:TODO|FIXME|XXX|HACK|raise NotImplementedError)\b")
     found = [f"{module}: {word}" for module, path in MODULES.items() for word in left.findall(path.read_text())]
     assert found == []
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from migrator.errors import ArchiveLockedError
+from migrator.store import Bucket, BucketAddress
 from migrator.store.objects import lease as lease_module
 from migrator.store.objects.lease import Lease, holder_in
 from tests.support.buckets import proxy_to, s3_server
@@ -29,8 +30,14 @@ async def server(tmp_path):
         yield serving
 
 
-@pytest.fixture(params=[True, False], ids=["heeds conditions", "ignores conditions"])
-async def bucket(request, server):
+@pytest.fixture(params=[True, False, None], ids=["heeds conditions", "ignores conditions", "a folder"])
+async def bucket(request, server, tmp_path):
+    if request.param is None:
+        (tmp_path / "store").mkdir()
+        bucket = Bucket.at(BucketAddress((tmp_path / "store").as_uri()))
+        bucket.heeds = True  # of creating; it knows none for replacing
+        yield bucket
+        return
     async with proxy_to(server, conditions=request.param) as proxy:
         bucket = server.bucket("archive", proxy.url)
         bucket.heeds = request.param
@@ -205,8 +212,8 @@ async def test_a_lost_answer_is_no_other_run(server, tmp_path):
         await ended(lease)
 
 
-async def test_the_lock_is_text_that_people_can_read(bucket, server, tmp_path):
+async def test_the_lock_is_text_that_people_can_read(bucket, tmp_path):
     lease = await held(bucket, tmp_path)
-    text = json.loads((server.folder / "archive" / "lock").read_bytes())
+    text = json.loads((await asyncio.to_thread(bucket.read, "lock"))[0])
     assert {"command", "pid", "host", "since", "renewed"} <= text.keys()
     await ended(lease)

@@ -187,7 +187,7 @@ class Bucket:
                 return put["e_tag"] or ""
         except (PreconditionError, AlreadyExistsError):
             return None
-        except NotSupportedError:
+        except (NotSupportedError, NotImplementedError):  # the latter by obstore's folder on a disk
             raise NoConditionError from None
 
     def put_stream(self, path: str, chunks: Iterator[bytes], size: int = 0) -> None:

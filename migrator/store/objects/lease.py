@@ -143,7 +143,9 @@ class Lease:
         self._divide(_died(parsed(found[0])) if found else [])
         at = _seconds_awake()
         body = self._body()
-        e_tag = self._replaced(body, found[1].e_tag) if found else self._bucket.create(LOCK, body)
+        e_tag = self._replaced_if(found[1].e_tag, body) if found else self._bucket.create(LOCK, body)
+        if not self.conditional:
+            e_tag = self._bucket.put(LOCK, body)
         if e_tag is None or not self._heeds_conditions():
             self._require_ours()
         else:
@@ -175,13 +177,6 @@ class Lease:
         else:
             self._e_tag = found[1].e_tag
 
-    def _replaced(self, body: bytes, e_tag: str) -> str | None:
-        try:
-            return self._bucket.replace(LOCK, body, e_tag)
-        except NoConditionError:
-            self.conditional = False
-            return self._bucket.put(LOCK, body)
-
     def _may_take(self, text: bytes, version: Version) -> bool:
         """Whether the holder is one that has ended on this machine, or has not renewed the lock in time."""
         if self._was_here(parsed(text)):
@@ -212,16 +207,27 @@ class Lease:
 
     def _renew(self) -> None:
         with self._writing:
-            at, e_tag = _seconds_awake(), None
-            if self.conditional:
-                e_tag = self._replaced(self._body(), self._e_tag)
+            at, body = _seconds_awake(), self._body()
+            e_tag = self._replaced_if(self._e_tag, body)
             if e_tag is None:
                 found = self._bucket.read(LOCK)
-                if found is None or not self._is_ours(found[0]):
-                    self.is_lost = True
-                    return
-                e_tag = self._bucket.put(LOCK, self._body()) if not self.conditional else found[1].e_tag
-            self._e_tag, self._renewed_at = e_tag, at
+                if found is not None and self._is_ours(found[0]):
+                    e_tag = found[1].e_tag
+                    if found[0] != body:
+                        e_tag = self._replaced_if(e_tag, body) if self.conditional else self._bucket.put(LOCK, body)
+            if e_tag is None:
+                self.is_lost = True
+            else:
+                self._e_tag, self._renewed_at = e_tag, at
+
+    def _replaced_if(self, e_tag: str, body: bytes) -> str | None:
+        """Write the lock if the one that is there has this tag; None otherwise, or if the store knows no conditions."""
+        if self.conditional:
+            try:
+                return self._bucket.replace(LOCK, body, e_tag)
+            except NoConditionError:
+                self.conditional = False
+        return None
 
     def _body(self) -> bytes:
         died = [*self.died_here, *self.died_elsewhere]
