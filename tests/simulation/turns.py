@@ -243,11 +243,10 @@ class Turns(Cloud):
 
     def _gives_way(self, machine: str) -> None:
         said = self.story.log[-1]
-        nothing_yet = ["is not an archive", "has no catalog yet", "names anything in the archive", "no row of"]
-        nothing_yet += [
-            "holds nothing yet",
-            *([IDENTITY_NEEDED] if machine not in self.readers else []),
-        ]
+        nothing_yet = ["is not an archive", "has no catalog yet", "holds nothing yet"]
+        nothing_yet += ["names anything in the archive", "no row of"]
+        if machine not in self.readers:
+            nothing_yet.append(IDENTITY_NEEDED)
         if not any(reason in said for reason in nothing_yet):
             self.expect("has changes that" in said, f"no other way is closed: {said}")
             self.turn(machine, "rebuild", _rebuild(self, machine), no_faults(self.story))
