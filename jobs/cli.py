@@ -19,8 +19,8 @@ import click
 
 from migrator import __version__, errors
 from migrator.hints import did_you_mean
-from migrator.jobs.garbage import collect_garbage_less_often
 from migrator.jobs.given import naming_file
+from migrator.jobs.interpreter import tune_interpreter
 from migrator.jobs.output import Output
 from migrator.jobs.signals import interrupt_on_signals
 from migrator.model import RunStatus
@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The console script: runs a command and exits with its status."""
     os.umask(0o077)  # archive, mapping, exports and reports hold a tracker's content: for their owner's eyes only
     interrupt_on_signals()
-    collect_garbage_less_often()
+    tune_interpreter()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -43,7 +43,7 @@ from migrator.jobs.fetching.messages import (
     Transferred,
     Waiting,
 )
-from migrator.jobs.garbage import collect_garbage_less_often
+from migrator.jobs.interpreter import tune_interpreter
 from migrator.model import Attachment
 from migrator.pipeline.downloads import Downloader
 from migrator.pipeline.fetch_place import Fetched
@@ -260,7 +260,7 @@ def main() -> None:
             signal.signal(number, signal.SIG_IGN)
     sink = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what anything prints must not get between the messages
-    collect_garbage_less_often()
+    tune_interpreter()
     with asyncio.Runner(loop_factory=event_loop()) as runner:
         runner.run(run(sys.stdin.buffer, sink))
         os._exit(0)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from migrator.jobs.garbage import collect_garbage_less_often
+from migrator.jobs.interpreter import tune_interpreter
 from migrator.mapping.file import read_mapping
 from migrator.mapping.match import Index, match, parse_rule
 from migrator.model import Attachment, Blob, Entity, EntityRef, Outcome, RunStatus, Status
@@ -156,5 +156,5 @@ if __name__ == "__main__":
     print("| what | seconds | |\n| --- | --- | --- |")  # noqa: T201 - the same
     whole = {"million": (million, 1_000_000), "plan": (plan, 100_000), "match": (match_all, 100_000)}
     work, many = whole[sys.argv[1]]
-    collect_garbage_less_often()
+    tune_interpreter()
     work(Path(sys.argv[2]), int(many * float(sys.argv[3])))

@@ -130,11 +130,12 @@ class _Written(io.BytesIO):
 
 @contextmanager
 def _process_state_kept() -> Iterator[None]:
-    """Restore what a program changes in its process: log, open files, garbage collection, umask."""
+    """Restore what a program changes in its process: log, open files, garbage collection, thread switches, umask."""
     log, ours = logging.getLogger(), logging.getLogger("migrator")
     handlers, levels = log.handlers[:], (log.level, ours.level)
     files, collecting, umask = resource.getrlimit(resource.RLIMIT_NOFILE), gc.get_threshold(), os.umask(0o022)
     os.umask(umask)
+    switching = sys.getswitchinterval()
     log.handlers[:] = []  # the program would close them
     try:
         yield
@@ -146,6 +147,7 @@ def _process_state_kept() -> Iterator[None]:
         ours.setLevel(levels[1])
         resource.setrlimit(resource.RLIMIT_NOFILE, files)
         gc.set_threshold(*collecting)
+        sys.setswitchinterval(switching)
         os.umask(umask)
 
 

@@ -3,8 +3,8 @@
 A stub contains a marker, which is different for each original. Before a stub is created, the target is searched for its
 marker; so a load finds the stubs of a load that was killed, even if neither catalog nor mapping file has them.
 
-Beware: the original is known by the source's address, its kind and its id, which stay the same when its title is edited.
-So if another tracker took over the source's address, such as a demo that was installed anew, and the target was kept,
+Beware: an original is known by the source's address, its kind and its id, because its title may be edited. So if
+another tracker has taken over the source's address, such as a demo that was installed anew, and the target was kept,
 the stubs of the first one are found for entities of the second one with the same ids.
 
 Rows are added to the mapping file in batches; rows that a kill loses are added by the next load.
