@@ -172,10 +172,7 @@ class Changes:
 
     def _seen_lines(self, table: Table, since_run: int) -> Iterator[bytes]:
         """Lines for the rows of one table that a crawl saw: they list those rows, or the exceptions if fewer."""
-        runs = self._db.execute(
-            f"SELECT {SEEN_COLUMN}, count(*) FROM main.{table.name} WHERE {SEEN_COLUMN} >= ? GROUP BY 1", [since_run]
-        ).fetchall()
-        for run, seen in runs:
+        for run, seen in self._seen_by_run(table, since_run):
             exceptions = f"({PRESENT[table.name]}) != ({SEEN_COLUMN} = {run})"
             (count,) = self._db.execute(f"SELECT count(*) FROM main.{table.name} WHERE {exceptions}").fetchone()
             rows = self._db.execute(
@@ -186,6 +183,14 @@ class Changes:
             if count < seen:
                 line["all_but"] = True
             yield json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+    def _seen_by_run(self, table: Table, since_run: int) -> Iterator[tuple[int, int]]:
+        """Each run from this one on that saw rows last, and how many. GROUP BY would sort all rows in memory."""
+        runs = f"SELECT min({SEEN_COLUMN}) FROM main.{table.name} WHERE {SEEN_COLUMN} >= ?"
+        while (run := self._db.execute(runs, [since_run]).fetchone()[0]) is not None:
+            rows = f"SELECT count(*) FROM main.{table.name} WHERE {SEEN_COLUMN} = ?"
+            yield run, self._db.execute(rows, [run]).fetchone()[0]
+            since_run = run + 1
 
     def _chunks(self, statement: str, *, single_row: bool = False) -> Iterator[bytes]:
         """The lines that a statement selects. `single_row`: as one row, because each fetch releases the GIL."""
