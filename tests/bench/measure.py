@@ -80,9 +80,11 @@ def _watch(pid: int, peaks: dict[str, int]) -> None:
 def in_turns(rivals: list[Rival], rounds: int, work: Path) -> dict[str, Cost]:
     """The medians of each, over so many rounds in which each runs once, in another order each time.
 
-    Many files are kept until the end of the benchmark: for a minute ext4 looks at each inode that was freed
-    before it makes a file, so whoever runs after a deletion of 10,000 files seems ten times slower.
+    On disk, many files are kept until the end of the benchmark: for a minute ext4 looks at each inode that was freed
+    before it makes a file, so whoever runs after a deletion of 10,000 files seems ten times slower. On tmpfs nothing is
+    kept: memory that a virtual machine uses for the first time is slow, and made each run slower than the one before.
     """
+    in_memory = file_system(work) == "tmpfs"
     costs: dict[str, list[Cost]] = {rival.name: [] for rival in rivals}
     for number in range(rounds):
         turn = number % len(rivals)
@@ -93,7 +95,7 @@ def in_turns(rivals: list[Rival], rounds: int, work: Path) -> dict[str, Cost]:
             os.sync()
             costs[rival.name].append(cost_of(rival.command(place), work / "log"))
             rival.check(place)
-            if sum(len(files) for _, _, files in os.walk(place)) < FEW:
+            if in_memory or sum(len(files) for _, _, files in os.walk(place)) < FEW:
                 subprocess.run(["rm", "-rf", place], check=True)
     return {name: _median(some) for name, some in costs.items()}
 
@@ -109,13 +111,17 @@ def _median(costs: list[Cost]) -> Cost:
 def machine(work: Path) -> str:
     """What the figures were taken on."""
     cpu = next((line.partition(": ")[2] for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
-    mounts = [line.split()[1:3] for line in _lines("/proc/mounts")]
-    here = max((mount for mount in mounts if work.is_relative_to(mount[0])), key=lambda mount: len(mount[0]))
-    load = os.getloadavg()[0]
+    load, disk = os.getloadavg()[0], file_system(work)
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({cpu}), {here[1]}, Linux {platform.release()}, "
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({cpu}), {disk}, Linux {platform.release()}, "
         f"Python {platform.python_version()}, load before {load:.1f}"
     )
+
+
+def file_system(path: Path) -> str:
+    """The kind of the file system that a path is on, such as ext4."""
+    mounts = [line.split()[1:3] for line in _lines("/proc/mounts")]
+    return max((mount for mount in mounts if path.is_relative_to(mount[0])), key=lambda mount: len(mount[0]))[1]
 
 
 def _lines(path: str) -> list[str]:
