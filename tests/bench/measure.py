@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -97,10 +97,11 @@ def in_turns(rivals: list[Rival], rounds: int, work: Path) -> dict[str, Cost]:
             rival.check(place)
             if in_memory or sum(len(files) for _, _, files in os.walk(place)) < FEW:
                 subprocess.run(["rm", "-rf", place], check=True)
-    return {name: _median(some) for name, some in costs.items()}
+    return {name: median(some) for name, some in costs.items()}
 
 
-def _median(costs: list[Cost]) -> Cost:
+def median(costs: Sequence[Cost]) -> Cost:
+    """Of each figure."""
     return Cost(
         statistics.median(cost.seconds for cost in costs),
         statistics.median(cost.cpu for cost in costs),

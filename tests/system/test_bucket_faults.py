@@ -165,6 +165,24 @@ async def test_a_load_whose_journal_the_store_refuses_keeps_others_away(tmp_path
         assert len(target.state.attachments()) == 0
 
 
+async def test_a_rehearsed_load_keeps_nobody_away(tmp_path, server):
+    world, lock = world_of(20), server.folder / "archive" / "lock"
+    async with TargetprocessSandbox(world) as source, TeamPulseSandbox(world.without_attachments()) as target:
+        one, other = (in_bucket(tmp_path / name, source, server.url, target=target) for name in "ab")
+        assert (await run("-q", "backup", one)).code == 0
+        target.faults.latency = 1.0
+        rehearsing = await start("-q", "--json", "load", one, "--dry-run")
+        await until(lock.exists)
+        held = await run("-q", "backup", other)
+        assert (held.code, "is held by `load --dry-run`" in held.err) == (6, True), held.err
+        target.faults.latency = 0.0
+        rehearsed = await ended(rehearsing)
+        assert (rehearsed.code, rehearsed.document["dry_run"]["would_upload"] > 10) == (0, True)
+        assert not lock.exists()
+        backed_up = await run("-q", "backup", other)
+        assert (backed_up.code, "died on" in backed_up.err) == (0, False), backed_up.err
+
+
 async def test_what_a_load_has_sent_is_soon_known_in_the_bucket(tmp_path, server, monkeypatch):
     monkeypatch.setattr("migrator.jobs.remote.SEND_UPLOADS_SECONDS", 0.2)
     world = world_of(60)
