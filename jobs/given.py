@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from migrator.errors import ConfigError
+from migrator.filenames import readable
 from migrator.jobs.terminal import tell
 
 if TYPE_CHECKING:
@@ -23,8 +24,11 @@ def configuration_for(given: Path) -> Path:
 
     `ConfigError` unless exactly one does.
     """
-    if not given.is_dir():
-        return given
+    try:
+        if not given.is_dir():
+            return given
+    except OSError:
+        return given  # whoever reads it says why it can't be read
     from migrator.store import is_archive
 
     if not is_archive(given):
@@ -43,6 +47,14 @@ def _configurations_of(archive: Path) -> list[Path]:
     return [path for path in found if _archive_of(path) == archive.resolve()]
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file. `ConfigError` if this account may not look, or if nothing can have this name."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise ConfigError(f"{readable(path)}: {error.strerror}") from error
+
+
 def pasteable(text: str, given: str | None) -> str:
     """A text whose hints can be run as they are: in place of CONFIG or ARCHIVE they have what the command was given.
 
@@ -52,11 +64,16 @@ def pasteable(text: str, given: str | None) -> str:
         return text
 
     def filled(hint: re.Match[str]) -> str:
-        path = Path(given)
-        known = hint[2] == "ARCHIVE" or path.is_file() or (path.is_dir() and len(_configurations_of(path)) == 1)
+        known = hint[2] == "ARCHIVE" or _leads_to_configuration(Path(given))
         return f"{hint[1]} {shlex.quote(given)}" if known else hint[0]
 
     return _HINT.sub(filled, text)
+
+
+def _leads_to_configuration(path: Path) -> bool:
+    with suppress(OSError):
+        return path.is_file() or (path.is_dir() and len(_configurations_of(path)) == 1)
+    return False
 
 
 def naming_file(message: str, given: str | None) -> str:

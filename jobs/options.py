@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from migrator.jobs.given import configuration_for, require_backup
+from migrator.jobs.given import configuration_for, is_file, require_backup
 from migrator.jobs.terminal import tell
 from migrator.model import EntityRef
 from migrator.units import parse_share, parse_size
@@ -44,7 +44,7 @@ def place_of(context: click.Context, _parameter: click.Parameter, given: str | N
         return None
     path = Path(given)
     context.obj.given = given
-    if path.is_file():
+    if is_file(path):
         from migrator.config import read_configuration
 
         require_backup(read_configuration(path), path)

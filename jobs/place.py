@@ -10,6 +10,7 @@ from migrator import store
 from migrator.config import is_address, local_folder, store_address
 from migrator.errors import ConfigError
 from migrator.filenames import readable
+from migrator.jobs.given import is_file
 
 if TYPE_CHECKING:
     from migrator.config import Configuration
@@ -102,7 +103,7 @@ def place_named(given: str) -> Place:
         folder = local_folder(url)
         return _reached(folder, store.in_step(folder) or store.InStep(url))
     path = Path(given)
-    if path.is_file():
+    if is_file(path):
         from migrator.config import read_configuration
 
         return place_of(read_configuration(path))
@@ -129,6 +130,8 @@ def destination_named(given: str, archive: Place, *, file: bool) -> Path | InBuc
     address = store.BucketAddress(url)
     if isinstance(archive, ArchivePlace) and url.partition("://")[0] == archive.address.url.partition("://")[0]:
         address = store.BucketAddress(url, archive.address.options, archive.address.allow_http)
+    if any(address.is_within(of_archive) for of_archive in addresses_of(archive)):
+        raise ConfigError(f"{given} is inside the archive")  # before the folder at a file:// address is made
     return InBucket(store.Bucket.at(address), name)
 
 
@@ -148,6 +151,12 @@ def _reached(folder: Path, known: store.InStep) -> ArchivePlace:
 def folder_of(place: Place) -> Path:
     """The folder of this machine in which the catalog is."""
     return place if isinstance(place, Path) else place.folder
+
+
+def addresses_of(place: Place) -> list[store.BucketAddress]:
+    """Where an archive is, its folder on this machine included."""
+    folder = store.BucketAddress(f"file://{folder_of(place)}")
+    return [folder, place.address] if isinstance(place, ArchivePlace) else [folder]
 
 
 def shown(place: Place) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,12 +41,15 @@ def command(output: Output, /, *, archive: Place, archive2: str) -> CopySummary:
 
 async def _copy(place: Place, to: Place, output: Output, stop: asyncio.Event) -> CopySummary:
     from migrator.errors import ConfigError
-    from migrator.jobs.place import folder_of, shown
+    from migrator.jobs.place import addresses_of, shown
     from migrator.jobs.runtime import held_archive, held_folder, require_free
     from migrator.pipeline.copy import copy
 
-    if folder_of(place).resolve() == folder_of(to).resolve():
+    pairs = list(product(addresses_of(place), addresses_of(to)))
+    if any(one.is_within(other) and other.is_within(one) for one, other in pairs):
         raise ConfigError(f"{shown(to)} is the same archive")
+    if any(one.is_within(other) or other.is_within(one) for one, other in pairs):
+        raise ConfigError(f"{shown(to)} and {shown(place)} are one inside the other")
     if isinstance(to, Path):
         require_free(to)
     with (

@@ -56,8 +56,9 @@ def command(
     Windows; index.csv has the original ones, with titles, authors, dates and addresses, and opens in a spreadsheet.
     Filters that match no file are refused (exit status 2).
 
-    Each file is hashed as it is written: a damaged one is named and left out (exit status 5). An export that is stopped
-    or killed leaves nothing at DEST.
+    Each file is hashed as it is written: a damaged one is named and left out (exit status 5). So is what the archive
+    lacks, as its download failed or is still to come (exit status 3). An export that is stopped or killed leaves
+    nothing at DEST.
 
     DEST may be in a store: s3://bucket/folder, or s3://bucket/files.zip, reached like ARCHIVE if that is in a store of
     the same kind, else as the environment says. Files are sent while they are read. What a kill leaves there, the next

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from migrator.jobs.given import is_file
 from migrator.jobs.options import require_yes, yes_option
 from migrator.jobs.output import Output
 from migrator.jobs.place import place_named
@@ -76,7 +77,7 @@ def command(
 
     given = {name.removeprefix("keep_"): count for name, count in periods.items()}
     retention = Retention(keep_last, keep_within or 0.0, **given)
-    if Path(archive).is_file() and retention == Retention():
+    if is_file(Path(archive)) and retention == Retention():
         retention = configured_retention(read_configuration(Path(archive)))
     if retention == Retention():
         output.warn("no rule says what to keep, so every snapshot stays")

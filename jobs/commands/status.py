@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from migrator.jobs.given import is_file
 from migrator.jobs.options import archive_argument, at_option
 from migrator.jobs.output import Output
 from migrator.jobs.place import folder_of, shown
@@ -54,7 +55,7 @@ def _retention(given: str | None) -> Retention:
     """The rules of [retention], if a configuration was given."""
     from migrator.pipeline.prune import KEEP_ALL
 
-    if not given or not Path(given).is_file():
+    if not given or not is_file(Path(given)):
         return KEEP_ALL
     from migrator.config import read_configuration
     from migrator.jobs.commands.prune import configured_retention

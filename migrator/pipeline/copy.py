@@ -3,7 +3,8 @@
 First the blobs, each hashed on its way, then catalog and journal. So a copy that was killed is continued by the next
 one, and is no archive before it is whole; a later copy brings only what is new.
 
-Beware: what the source has forgotten since an earlier copy is deleted in the copy, too.
+Beware: what the source has forgotten since an earlier copy is deleted in the copy, too. Nothing is deleted where no
+catalog shows that it is such a copy.
 """
 
 from __future__ import annotations
@@ -42,20 +43,32 @@ async def copy(
     progress: Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> CopySummary:
-    """Copy one archive to another; the caller holds both. `ConfigError` if the other one is no earlier copy.
+    """Copy one archive to another; the caller holds both. `ConfigError` if the other one is no earlier copy, and
+    `ArchiveDamagedError` if its catalog is lost, so that nobody can tell.
 
     A blob that is damaged is named and left out, and the status is `damaged`. Killed or stopped, it may be repeated.
     """
     await asyncio.to_thread(source.require_readable)
-    target.untrusted |= await asyncio.to_thread(damaged_in_copy, target, catalog)
-    return await _Copy(source, catalog, target, progress or Silent(), stop or asyncio.Event()).run()
+    damaged = await asyncio.to_thread(damaged_in_copy, target, catalog)
+    target.untrusted |= damaged or set()
+    work = _Copy(source, catalog, target, progress or Silent(), stop or asyncio.Event(), again=damaged is not None)
+    return await work.run()
 
 
 class _Copy:
+    """One copy. `again`: the other archive is an earlier copy, so that what the source has forgotten is deleted."""
+
     def __init__(
-        self, source: Archive, catalog: Catalog, target: Archive, progress: Progress, stop: asyncio.Event
+        self,
+        source: Archive,
+        catalog: Catalog,
+        target: Archive,
+        progress: Progress,
+        stop: asyncio.Event,
+        *,
+        again: bool,
     ) -> None:
-        self._source, self._catalog, self._target = source, catalog, target
+        self._source, self._catalog, self._target, self._again = source, catalog, target, again
         self._progress, self._stop = progress, stop
         self._copied = self._there = self._removed = self._bytes = 0
         self._problems: list[Problem] = []
@@ -132,7 +145,7 @@ class _Copy:
 
     def _finish(self) -> None:
         take_catalog(self._target.root, self._source.root)
-        for folder in BLOB_FOLDERS:
+        for folder in BLOB_FOLDERS if self._again else ():
             forgotten = [*self._forgotten_in(folder)]
             if forgotten:
                 self._target.remove(forgotten)

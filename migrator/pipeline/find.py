@@ -88,8 +88,11 @@ def save(archive: Archive, file: FoundFile, out: Path, *, replace: bool = False)
     `ConfigError` if there is a file already, unless it is to be replaced; `ArchiveDamagedError` if the blob is damaged.
     """
     blob = _blob_of(file)
-    path = Path(os.path.realpath(out / legal(file.name) if out.is_dir() else out))
-    _require_usable(archive, path, replace=replace)
+    try:
+        path = Path(os.path.realpath(out / legal(file.name) if out.is_dir() else out))
+        _require_usable(archive, path, replace=replace)
+    except OSError as error:
+        raise ConfigError(f"{readable(out)}: {error.strerror}") from error
     partial = path.with_name(f".migrator-get.{os.getpid()}.partial")
     with disk_errors(str(path)):
         try:

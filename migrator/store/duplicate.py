@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from migrator.errors import ConfigError
+from migrator.errors import ArchiveDamagedError, ConfigError
 from migrator.store import disk
 from migrator.store.catalog import Catalog, copied, opened_to_read
 from migrator.store.disk import disk_errors
@@ -29,25 +29,28 @@ WHERE command NOT IN ('verify', 'export', 'rebuild')
 """
 
 
-def damaged_in_copy(target: Archive, catalog: Catalog) -> set[str]:
-    """The blobs that a verify of this copy has found damaged; none if there is no catalog yet.
+def damaged_in_copy(target: Archive, catalog: Catalog) -> set[str] | None:
+    """The blobs that a verify of this copy has found damaged; None if it has no catalog yet.
 
     `ConfigError` unless what is there is an earlier state of the other archive: each of its runs that may have changed
-    something is one of the other's.
+    something is one of the other's. `ArchiveDamagedError` if nobody can tell, because there is a journal, and no
+    catalog that can be read. A copy that was killed has never a journal alone.
     """
-    path = target.root / CATALOG
-    if not path.exists():
-        return set()
+    path, name = target.root / CATALOG, target.address.url if target.address else target.root
     try:
+        if not path.exists():
+            raise sqlite3.DatabaseError
         with closing(opened_to_read(path)) as db:
             runs = db.execute(_RUNS).fetchall()
             damaged = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM blobs WHERE problem IS NOT NULL")}
     except sqlite3.Error:
-        return set()  # a catalog without tables, or a damaged one, is replaced by a sound one
+        if manifest.latest_run(manifest.path_in(target.root)):
+            lost = f"its {CATALOG} is missing or damaged, so it can't be told whether it is a copy of this archive"
+            raise ArchiveDamagedError(f"{name}: {lost}; `migrator rebuild {name}` makes a new one") from None
+        return None
     known = set(catalog.db.execute(_RUNS).fetchall())
     begun = {run[:3] for run in known}
     if not all(run in known or (not run[3] and run[:3] in begun) for run in runs):
-        name = target.address.url if target.address else target.root
         raise ConfigError(f"{name} is not an earlier copy of this archive: it has runs that this one doesn't")
     return damaged
 

@@ -14,9 +14,11 @@ DIED, DONE = 41, 42
 """Exit statuses: it died at its step, or came to its end before."""
 
 
-def die_at(step: int, root: Path, dest: Path, shape: str) -> None:
+def die_at(step: int, root: Path, dest: Path, shape: str, mounted: bool) -> None:
     """Export, and end this process at its n-th step, as a kill would."""
     count = 0
+    if mounted:
+        Path.is_mount = lambda path: path == dest  # type: ignore[method-assign]
 
     def stepping(function):
         def wrapped(*args, **kwargs):
@@ -44,9 +46,9 @@ async def _export(root: Path, dest: Path, shape: str) -> None:
         catalog.close()
 
 
-def dies_at(step: int, root: Path, dest: Path, shape: str) -> int:
-    """The exit status of an export that dies at its n-th step."""
-    child = FORKS.Process(target=die_at, args=(step, root, dest, shape))
+def dies_at(step: int, root: Path, dest: Path, shape: str, *, mounted: bool = False) -> int:
+    """The exit status of an export that dies at its n-th step; `mounted`: as if `dest` were a mount point."""
+    child = FORKS.Process(target=die_at, args=(step, root, dest, shape, mounted))
     child.start()
     child.join(60)
     if child.exitcode is None:

@@ -439,6 +439,40 @@ async def test_a_catalog_that_is_no_database_is_status_5(tmp_path, source):
     assert [found["code"] for found in verified.document["problems"]] == ["E11"]
 
 
+async def test_a_catalog_that_is_empty_is_status_5_and_stays(tmp_path, source):
+    config, root = config_of(tmp_path, source), tmp_path / "archive"
+    assert (await run("-q", "backup", config)).code == 0
+    for path in root.glob("catalog.db*"):
+        path.unlink()
+    (root / "catalog.db").touch()
+    dest = tmp_path / "x"
+    commands = [
+        ["backup", config],
+        ["export", root, dest, "--format", "tree"],
+        ["copy", root, dest],
+        ["find", root, "a"],
+    ]
+    for words in [*commands, ["status", root], ["prune", root, "--keep-last", "1"], ["report", root, "--out", dest]]:
+        assert_failed(await run("-q", "--json", *words), 5, "catalog.db", "is empty", "`migrator rebuild ")
+        assert not dest.exists()
+    assert (root / "catalog.db").stat().st_size == 0
+    assert (await run("-q", "rebuild", root)).code == 0
+    assert (await run("-q", "verify", root)).code == 0
+
+
+async def test_a_path_that_cannot_be_is_status_2(tmp_path, source):
+    config, root = config_of(tmp_path, source), tmp_path / "archive"
+    assert (await run("-q", "backup", config)).code == 0
+    [(which,)] = catalog(root, "SELECT attachment_id FROM attachments WHERE status = 'stored' LIMIT 1")
+    long, below = tmp_path / ("x" * 256), config / "x"
+    of_archive = [["verify", long], ["find", long, "a"], ["prune", long, "--keep-last", "1"], ["load", long]]
+    others = [["copy", root, long], ["get", root, which, "-o", long], ["export", root, long, "--format", "zip"]]
+    for words in [*of_archive, ["status", long], *others]:
+        refused = await run("-q", "--json", *words)
+        assert (refused.code, "File name too long" in refused.document["error"]["message"]) == (2, True), words
+    assert_failed(await run("-q", "--json", "export", root, below, "--format", "tree"), 2, "Not a directory")
+
+
 async def test_a_catalog_that_is_damaged_inside_is_status_5_too(tmp_path, source):
     config, root = config_of(tmp_path, source), tmp_path / "archive"
     assert (await run("-q", "backup", config)).code == 0

@@ -113,3 +113,46 @@ async def test_what_is_no_copy_is_not_touched(tmp_path, sandbox):
         assert (await run("-q", "copy", config, to)).code == 2
     assert catalog(tmp_path / "b" / "archive", "SELECT * FROM runs") == before
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "overwritten"])
+async def test_an_archive_whose_catalog_is_lost_is_no_earlier_copy(tmp_path, sandbox, damage):
+    config, other = configured(tmp_path / "a", sandbox, 0), configured(tmp_path / "b", sandbox, 0)
+    assert (await run("-q", "backup", config, "--limit", "5")).code == 0
+    assert (await run("-q", "backup", other)).code == 0
+    root = tmp_path / "b" / "archive"
+    blobs = blobs_in(root)
+    for path in root.glob("catalog.db*"):
+        path.unlink()
+    if damage != "missing":
+        (root / "catalog.db").write_bytes(b"" if damage == "empty" else b"?" * 5000)
+    refused = await run("-q", "copy", config, root)
+    assert (refused.code, f"`migrator rebuild {root}`" in refused.err) == (5, True), refused.err
+    assert blobs_in(root) == blobs
+    assert (await run("-q", "rebuild", root)).code == 0
+    assert (await run("-q", "verify", root)).code == 0
+
+
+async def test_blobs_without_catalog_and_manifest_stay(tmp_path, sandbox):
+    config, copy = configured(tmp_path / "a", sandbox, 0), tmp_path / "b"
+    assert (await run("-q", "backup", config)).code == 0
+    unknown = copy / "blobs" / "ab" / f"ab{'0' * 62}"
+    unknown.parent.mkdir(parents=True)
+    unknown.write_bytes(b"of a copy that was killed, or of another archive")
+    assert (await copied(config, copy))["removed"] == 0
+    assert unknown.exists()
+
+
+async def test_neither_archive_may_lie_in_the_other(tmp_path, sandbox):
+    config, root = configured(tmp_path / "a", sandbox, 0), tmp_path / "a" / "archive"
+    assert (await run("-q", "backup", config, "--limit", "5")).code == 0
+    (tmp_path / "link").symlink_to(root)
+    for place in (root / "incoming" / "copy", root / "sub", tmp_path / "link" / "sub", tmp_path / "a", root):
+        refused = await run("-q", "copy", config, place)
+        assert refused.code == 2, (place, refused.err)
+    for place in (f"file://{root}/sub", f"file://{tmp_path}/x/../link/sub"):
+        assert (await run("-q", "copy", config, place)).code == 2
+        refused = await run("-q", "export", config, place, "--format", "tree")
+        assert (refused.code, "is inside the archive" in refused.err) == (2, True), refused.err
+    assert not (root / "sub").exists()
+    assert (await run("-q", "verify", root)).code == 0

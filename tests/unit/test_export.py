@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import errno
 import hashlib
+import io
 import os
 import random
+import resource
 import shutil
 import signal
 import stat
@@ -20,8 +23,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migrator.errors import ConfigError, StorageError
+from migrator.errors import ConfigError, RejectedError, StorageError
 from migrator.pipeline.export import Destination, ExportSettings, copies, export, formats
+from migrator.pipeline.rebuild import rebuild
 from migrator.printable import spreadsheet_cell
 from migrator.selection import Selection
 from migrator.store import disk
@@ -351,6 +355,64 @@ async def test_only_stored_files_are_exported(tmp_path):
     assert {line["kind"] for line in index_of(tmp_path / "dest")} == {"Bug", "Unlinked"}
 
 
+async def test_what_the_archive_lacks_is_named_and_makes_an_export_incomplete(tmp_path):
+    tracker, root = small_tracker(), tmp_path / "archive"
+    bad = next(file for file in tracker.files.values() if file.name == "big 7.bin")
+
+    async def refuse(verb, key):
+        if (verb, key) == ("download", bad.id):
+            raise RejectedError("not now")
+
+    tracker.on_call = refuse
+    await run_backup(tracker, root)
+    summary = await run_export(root, tmp_path / "dest")
+    assert (summary["status"], summary["files"]) == ("incomplete", len(tracker.files) - 1)
+    assert [failure["name"] for failure in summary["failures"]] == ["big 7.bin"]
+    assert_whole(tracker, tmp_path / "dest", missing=1)
+    others = await run_export(root, tmp_path / "others", selection=Selection(name_globs=("big 5*",)))
+    assert (others["status"], others["failures"]) == ("complete", []), "it is none of these"
+
+
+async def test_a_blob_lost_before_a_rebuild_is_still_named(archive, tmp_path):
+    _, root = archive
+    [(gone,)] = rows(root, "SELECT sha256 FROM attachments WHERE name = 'big 7.bin'")
+    (root / "blobs" / gone[:2] / gone).unlink()
+    assert rebuild(Archive(root)).status == "damaged"
+    summary = await run_export(root, tmp_path / "dest")
+    assert (summary["status"], [failure["name"] for failure in summary["failures"]]) == ("incomplete", ["big 7.bin"])
+
+
+@pytest.mark.parametrize("shape", FORMATS)
+async def test_a_blob_that_the_disk_cannot_read_is_damaged(archive, tmp_path, monkeypatch, shape):
+    tracker, root = archive
+    [(bad,)] = rows(root, "SELECT sha256 FROM attachments WHERE name = 'big 5.bin'")
+
+    class Broken(io.FileIO):
+        def read(self, size: int = -1) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def opened_blob(blob):
+        handle = os.open(blob, os.O_RDONLY)
+        return Broken(handle) if blob.name == bad else io.FileIO(handle)
+
+    monkeypatch.setattr(copies, "_opened", opened_blob)
+    summary = await run_export(root, tmp_path / "dest", shape)
+    assert (summary["status"], [problem["sha256"] for problem in summary["problems"]]) == ("damaged", [bad])
+    assert_whole(tracker, opened(tmp_path / "dest", shape, tmp_path / "opened"), missing=1)
+
+
+def test_an_index_that_does_not_fit_on_the_disk_is_not_taken_for_written(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    file = formats._text_file(tmp_path / "index.csv")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # the first write is short, the next is refused
+    try:
+        with pytest.raises(OSError, match="too large"):
+            print("x" * 20_000, file=file, flush=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        file.close()
+
+
 async def test_a_bag_is_valid_for_another_implementation_with_hostile_names(tmp_path):
     tracker = hostile_tracker(HOSTILE)
     await run_backup(tracker, tmp_path / "archive")
@@ -471,6 +533,22 @@ async def test_killed_at_any_step_it_leaves_all_or_nothing_and_the_next_cleans(t
     await run_export(root, dest, shape)
     left = {path.name for path in tmp_path.iterdir() if not path.name.startswith("opened")}
     assert left == {"archive", "dest"}
+
+
+@pytest.mark.parametrize("shape", ["tree", "bagit"])
+async def test_killed_while_it_fills_a_folder_it_is_simply_repeated(tmp_path, monkeypatch, shape):
+    tracker, root, dest = small_tracker(3), tmp_path / "archive", tmp_path / "mounted"
+    await run_backup(tracker, root)
+    dest.mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == dest)
+    step, halves = 0, 0
+    while await asyncio.to_thread(dies_at, step := step + 1, root, dest, shape, mounted=True) == DIED:
+        names = {path.name for path in dest.iterdir() if not path.name.startswith(".export")}
+        halves += 0 < len(names) < 3
+    assert halves > 1, "some were killed between two names"
+    assert_whole(tracker, dest / "data" if shape == "bagit" else dest)
+    with pytest.raises(ConfigError, match="not empty"):
+        await run_export(root, dest, shape)
 
 
 # The real program

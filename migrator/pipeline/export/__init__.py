@@ -5,7 +5,7 @@ is never mistaken for an export; the next export of this archive to the same pla
 is in a bucket.
 
 Only files that are `stored` are exported, as by a load; files `gone` from the source only on request. Of these, a
-selection may take some.
+selection may take some. What the archive lacks of it is named, and makes the export incomplete.
 
 Beware: a hard link is the archive's own file, so files are copied unless links were requested.
 """
@@ -30,6 +30,7 @@ from migrator.pipeline.export.in_bucket import BucketDestination, InBucket
 from migrator.pipeline.export.paths import items_with_paths
 from migrator.pipeline.export.placing import ExportItem
 from migrator.pipeline.export.selecting import SelectedFiles
+from migrator.pipeline.lacking import lacking
 from migrator.pipeline.run import Job, RunContext, run_context
 from migrator.pipeline.stop import StopRequestedError
 from migrator.pipeline.summary import ExportSummary, Failure, Problem
@@ -68,7 +69,8 @@ async def export(
 ) -> ExportSummary:
     """One run; the caller holds the archive. `ConfigError` if the destination is in use, or if nothing is selected.
 
-    If a blob is damaged or missing, everything else is exported, and the status is `damaged`.
+    If a blob is damaged or missing, everything else is exported, and the status is `damaged`. It is `incomplete` if the
+    archive lacks files of the source, such as those that failed, or that a backup has still to fetch.
     """
     await asyncio.to_thread(archive.require_readable)
     destination = await asyncio.to_thread(_destination, archive, settings)
@@ -142,7 +144,7 @@ class _Export(Job[ExportSummary]):
             files=self._files if self._finished else 0,
             bytes=self._bytes if self._finished else 0,
             problems=tuple(self._problems.values()),
-            failures=tuple(self._failures),
+            failures=(*self._failures, *lacking(self._catalog, self._settings.selection.wants_named)),
         )
 
     def _on_bytes(self, size: int) -> None:

@@ -38,6 +38,20 @@ def chunks(file: BinaryIO | io.FileIO) -> Iterator[bytes]:
         yield chunk
 
 
+def _chunks_of_blob(file: io.FileIO, blob: Path) -> Iterator[bytes]:
+    """The rest of a blob's file, or of a clone of it. `BlobDamagedError` if the disk can't read it."""
+    read = chunks(file)
+    while True:
+        try:
+            with own_limits(str(blob)):
+                chunk = next(read, b"")
+        except OSError as error:
+            raise damaged(blob) from error
+        if not chunk:
+            return
+        yield chunk
+
+
 class HashedBlobs:
     """Blobs that were hashed before they are used, each only once."""
 
@@ -68,7 +82,7 @@ def sound_chunks(wanted: Blob, blob: Path, on_bytes: OnBytes) -> Iterator[bytes]
         raise damaged(blob) from error
     sha256, size = hashlib.sha256(), 0
     with file:
-        for chunk in chunks(file):
+        for chunk in _chunks_of_blob(file, blob):
             sha256.update(chunk)
             size += len(chunk)
             on_bytes(len(chunk))
@@ -84,11 +98,14 @@ def copy_blob(wanted: Blob, blob: Path, path: Path, on_bytes: OnBytes, created_a
     except OSError as error:
         raise damaged(blob) from error
     with file, io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "r+b") as out:
-        copied = _hashed(chunks(out) if _cloned(file, out) else _copied(file, out), on_bytes)
+        try:
+            read = _chunks_of_blob(out, blob) if _cloned(file, out) else _copied(_chunks_of_blob(file, blob), out)
+            if _hashed(read, on_bytes) != wanted:
+                raise damaged(blob)
+        except BlobDamagedError:
+            path.unlink()
+            raise
         _date(out, created_at)
-    if copied != wanted:
-        path.unlink()
-        raise damaged(blob)
 
 
 def name_new_file(partial: Path, path: Path) -> None:
@@ -143,9 +160,9 @@ def _hashed(content: Iterator[bytes], on_bytes: OnBytes) -> Blob:
     return Blob(sha256.hexdigest(), size)
 
 
-def _copied(file: io.FileIO, out: io.FileIO) -> Iterator[bytes]:
-    """Copy a file, and yield each chunk once it is written."""
-    for chunk in chunks(file):
+def _copied(content: Iterator[bytes], out: io.FileIO) -> Iterator[bytes]:
+    """Write some content, and yield each chunk once it is written."""
+    for chunk in content:
         view = memoryview(chunk)
         while view:
             view = view[out.write(view) or 0 :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -23,15 +24,26 @@ class Destination:
         self._named, self.path, self._file = destination, Path(os.path.realpath(destination)), file
         if self.path.is_relative_to(os.path.realpath(root)):
             raise ConfigError(f"{readable(destination)} is inside the archive")
-        exists = os.path.lexists(self.path)
+        exists = _exists(self.path)
         key = hashlib.sha256(os.fsencode(f"{os.path.realpath(root)}\0{self.path}")).hexdigest()[:12]
         # An empty folder can't be replaced if it is a mount point or we may not write to its parent: it is filled.
         self._inside = exists and (self.path.is_mount() or not os.access(self.path.parent, os.W_OK))
         self.partial = (self.path if self._inside else self.path.parent) / f".export-{key}.partial"
-        if exists and (
-            file or not self.path.is_dir() or {entry.name for entry in self.path.iterdir()} - {self.partial.name}
-        ):
+        # The names that an export gives one by one, so that a kill may leave some of them.
+        self._given = self.path / f".export-{key}.names"
+        if exists and (file or not self.path.is_dir() or self._names_of_others()):
             raise ConfigError(f"{readable(destination)} already exists{'' if file else ' and is not empty'}")
+
+    def _names_of_others(self) -> set[str]:
+        """What is in the folder, and was not left there by an export from this archive that was killed."""
+        there = {entry.name for entry in self.path.iterdir()}
+        return there - {self.partial.name, self._given.name, *self._names_given()}
+
+    def _names_given(self) -> list[str]:
+        try:
+            return [os.fsdecode(name) for name in self._given.read_bytes().split(b"\0")[:-1]]
+        except FileNotFoundError:
+            return []
 
     @property
     def shown(self) -> str:
@@ -51,10 +63,13 @@ class Destination:
 
     def sweep(self) -> None:
         """Remove everything that was built."""
-        if self.partial.is_dir():
-            shutil.rmtree(self.partial)
-        else:
-            self.partial.unlink(missing_ok=True)
+        for path in (self.partial, *(self.path / name for name in self._names_given())):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        if self._inside:
+            self._given.unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Make the export safe on disk, then give it its name. It never replaces anything but an empty folder."""
@@ -62,9 +77,23 @@ class Destination:
         if self._file:
             name_new_file(self.partial, self.path)
         elif self._inside:
-            for entry in sorted(self.partial.iterdir(), key=lambda entry: entry.name in {INDEX, "bagit.txt"}):
+            entries = sorted(self.partial.iterdir(), key=lambda entry: entry.name in {INDEX, "bagit.txt"})
+            self._given.write_bytes(b"".join(os.fsencode(entry.name) + b"\0" for entry in entries))
+            for entry in entries:
                 entry.rename(self.path / entry.name)
             self.partial.rmdir()
+            self._given.unlink()
         else:
             self.partial.rename(self.path)
         sync_filesystem(self.path.parent)
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is anything. `ConfigError` if nothing can be there: below a file, or under too long a name."""
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno in {errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}:
+            raise ConfigError(f"{readable(path)}: {error.strerror}") from error
+        return False
+    return True

@@ -177,7 +177,7 @@ TREES: dict[str, type[Tree]] = {"tree": Tree, "bagit": Bag}
 
 def _text_file(path: Path) -> io.TextIOWrapper:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
-    return io.TextIOWrapper(io.FileIO(handle, "wb"), "utf-8", "backslashreplace", newline="")
+    return os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _sha256(path: Path) -> str:

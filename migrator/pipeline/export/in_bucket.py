@@ -26,7 +26,7 @@ from migrator.pipeline.export.copies import BlobDamagedError, OnBytes, sound_chu
 from migrator.pipeline.export.formats import INDEX, TREES, ExportFormat
 from migrator.pipeline.export.placing import ExportItem, PathOf, PlacedFiles
 from migrator.pipeline.export.zipped import Zip
-from migrator.store import Archive, Bucket
+from migrator.store import Archive, Bucket, BucketAddress
 
 REQUESTS_AT_ONCE = 16
 SMALL_BYTES = 8 * 1024 * 1024
@@ -57,10 +57,10 @@ class BucketDestination:
     def __init__(self, archive: Archive, to: InBucket) -> None:
         self._to, self._bucket = to, to.bucket
         self.path = self.shown = to.url
-        here = archive.address.url if archive.address else f"file://{archive.root.resolve()}"
-        if f"{to.url}/".startswith(f"{here}/"):
+        of_archive = archive.address or BucketAddress(f"file://{archive.root.resolve()}")
+        if BucketAddress(to.url).is_within(of_archive):
             raise ConfigError(f"{to.url} is inside the archive")
-        key = hashlib.sha256(f"{here}\0{to.url}".encode()).hexdigest()[:12]
+        key = hashlib.sha256(f"{of_archive.url}\0{to.url}".encode()).hexdigest()[:12]
         self._marker = f".export-{key}.partial"
         self._local: tempfile.TemporaryDirectory[str] | None = None
         self._zip: FileInBucket | None = None

@@ -15,14 +15,13 @@ from migrator.errors import ConfigError
 from migrator.hints import did_you_mean
 from migrator.mapping import Rows
 from migrator.model import EntityRef
+from migrator.pipeline.lacking import lacking
 from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.summary import Failure, LoadSummary, UnmappedFile, UnmatchedRow
 from migrator.store import Catalog
 
 MAX_RECORDED = 1000
 """How many of each the catalog records with the run; the caller gets all of them."""
-
-NOT_ENDED = "it has not come to its end, so the source may have more files"
 
 
 class Leftovers:
@@ -82,26 +81,12 @@ class Leftovers:
         return replace(summary, unmatched_rows=self._rows()) if summary.unmatched_rows is not None else summary
 
     def _lacking(self) -> tuple[Failure, ...]:
-        """What the archive lacks of what this load would send; what a person has accepted as missing is not counted.
+        """What the archive lacks of what this load would send; nothing for a restore, which sends what there is."""
+        return () if self._settings.restores else lacking(self._catalog, self._is_wanted)
 
-        A snapshot lacks nothing, and neither does a restore, which sends what the archive has.
-        """
-        catalog = self._catalog
-        if self._settings.restores or catalog.snapshots.viewed:
-            return ()
-        standing, _ = catalog.accepted.all().split(catalog.summaries.not_stored())
-        failures = [failure for failure in map(Failure.of_row, standing) if self._is_wanted(failure)]
-        if catalog.summaries.crawl_under_way():
-            failures.insert(0, Failure(EntityRef("", ""), None, "backup", NOT_ENDED))
-        return tuple(failures)
-
-    def _is_wanted(self, failure: Failure) -> bool:
-        """Whether a load would send these files; a listing that failed may have had any."""
-        owner, settings = failure.owner, self._settings
-        if not owner.kind:
-            return failure.is_of_listing
-        mapped = bool(settings.mapping.get(owner)) or settings.creates
-        return mapped and settings.selection.wants_named(owner, failure.name if failure.attachment else None)
+    def _is_wanted(self, owner: EntityRef, name: str | None) -> bool:
+        mapped = bool(self._settings.mapping.get(owner)) or self._settings.creates
+        return mapped and self._settings.selection.wants_named(owner, name)
 
     def _files(self) -> Iterator[UnmappedFile]:
         return (UnmappedFile(**row) for row in self._catalog.files.of(self.unmapped))

@@ -25,7 +25,8 @@ class ExportSummary(ItemsSummary):
 
     @override
     def status_after(self, ended: RunStatus) -> RunStatus:
-        return RunStatus.DAMAGED if self.problems and ended is RunStatus.COMPLETE else ended
+        ended = ItemsSummary.status_after(self, ended)
+        return RunStatus.DAMAGED if self.problems and ended is RunStatus.INCOMPLETE else ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,6 +79,7 @@ class CatalogDatabase:
         require_sqlite(sqlite3.sqlite_version_info)
         with sqlite_errors(root), disk.disk_errors(str(path)):
             self.db = opened_to_read(path) if read_only else opened(path, "mode=rwc")
+            self._require_tables_of_journal(root)
             self.db.conn.create_function("same_moment", 2, same_moment, deterministic=True)
             if read_only:
                 self._require_tables(root)
@@ -95,6 +96,12 @@ class CatalogDatabase:
                 self._journal = Journal(self.db, root)
                 for trigger in KEEP_PAST:
                     self.db.execute(trigger)
+
+    def _require_tables_of_journal(self, root: Path) -> None:
+        """`ArchiveDamagedError` if the catalog is empty, and its manifest is not."""
+        if not has_table(self.db, "settings") and manifest.latest_run(manifest.path_in(root)):
+            self.db.close()
+            raise ArchiveDamagedError(f"the {CATALOG} of {root} is empty; {REBUILD}")
 
     def _require_tables(self, root: Path) -> None:
         """Require tables: a run that was killed right at its start leaves a catalog without any."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from migrator.first_use import imported_on_first_use
 
 if TYPE_CHECKING:
+    from migrator.store.objects.address import BucketAddress
     from migrator.store.objects.blobs import ObjectBlobs
-    from migrator.store.objects.bucket import Bucket, BucketAddress
+    from migrator.store.objects.bucket import Bucket
     from migrator.store.objects.encoding import PLAIN, Encoding, IdentityNeededError, no_identity
     from migrator.store.objects.known import InStep, in_step
     from migrator.store.objects.lease import Lease, holder_in
@@ -42,7 +43,7 @@ __getattr__ = imported_on_first_use(
     {
         "ObjectBlobs": "blobs",
         "Bucket": "bucket",
-        "BucketAddress": "bucket",
+        "BucketAddress": "address",
         "PLAIN": "encoding",
         "Encoding": "encoding",
         "IdentityNeededError": "encoding",

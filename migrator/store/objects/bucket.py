@@ -12,14 +12,15 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from migrator.errors import ConfigError, StorageError
+from migrator.store.objects.address import BucketAddress
 from migrator.store.objects.credentials import profile_of
 
 if TYPE_CHECKING:
@@ -47,20 +48,6 @@ MAX_RETRIES, RETRY_SECONDS, READ_SECONDS = 8, 90, 60
 WITHOUT_OBSTORE = "an archive in an object store needs obstore: pip install 'tracker-migrator[s3]'"
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class BucketAddress:
-    """Where a bucket is, and the keys for it, under obstore's names."""
-
-    url: str
-    options: Mapping[str, str] = field(default_factory=dict, repr=False)
-    allow_http: bool = False
-
-    @property
-    def is_missing_folder(self) -> bool:
-        """Whether it is a `file://` folder that doesn't exist; a `Bucket` there would make it."""
-        return self.url.startswith("file://") and not Path(self.url.removeprefix("file://")).is_dir()
 
 
 @dataclass(frozen=True, slots=True)
