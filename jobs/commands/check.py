@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from migrator.errors import AuthError, MigratorError, TrackerUnreachableError
+from migrator.errors import AuthError, ConfigError, MigratorError, TrackerUnreachableError
 from migrator.jobs.options import config_argument, entity
 from migrator.jobs.output import Output
 from migrator.model import EntityRef, RunStatus
@@ -162,12 +163,28 @@ def _check_archive(configuration: Configuration) -> list[Check]:
     if isinstance(place, ArchivePlace) and place.encryption is not None:
         place.encryption.require_recipients()
     try:
+        if isinstance(place, Path):
+            _require_writable(place)
         checks = _look_at_store(place)
         if is_archive(folder_of(place)):
             checks.append(_look_at_catalog(folder_of(place), configuration))
     except MigratorError as error:
         return [Check("archive", ok=False, detail=str(error))]
     return checks
+
+
+def _require_writable(root: Path) -> None:
+    """`ConfigError` if a backup can't write there, as far as that shows without writing."""
+    from migrator.filenames import readable
+    from migrator.jobs.runtime import require_free
+
+    require_free(root)
+    folders = [root, *(path for path in (root / "blobs", root / "incoming") if path.exists())]
+    while not folders[0].exists():
+        folders[0] = folders[0].parent
+    for folder in folders:
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ConfigError(f"{readable(folder)} can't be written, so a backup can't use {readable(root)}")
 
 
 def _look_at_store(place: Place) -> list[Check]:

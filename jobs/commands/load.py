@@ -148,7 +148,7 @@ async def run_load(
     """Read the mapping, lock the archive, log in, load, and warn of what was left out."""
     from migrator.jobs.place import place_of
     from migrator.jobs.runtime import cancel_on_stop, failure_recorded, held_archive
-    from migrator.jobs.wiring import adapter_of, mapping_rows, target_section, wire_target
+    from migrator.jobs.wiring import adapter_of, identity, mapping_rows, target_section, wire_target
     from migrator.mapping import add_rows
     from migrator.pipeline.load import LoadSettings, load
     from migrator.pipeline.snapshots import view_at
@@ -177,6 +177,7 @@ async def run_load(
         output.warn("with --limit or a filter no entities are created at the target")
     try:
         with held_archive(place_of(configuration), settings.run_name) as (archive, catalog):
+            catalog.settings.require_no_other_source(identity(configuration.settings.source))
             view_at(catalog, at)
             with failure_recorded(settings.run_name, catalog):
                 output.note(f"target: {await cancel_on_stop(target.tracker.check(), stop)}")

@@ -51,7 +51,7 @@ async def run_map(
     """
     from migrator.jobs.place import place_of
     from migrator.jobs.runtime import failure_recorded, held_archive
-    from migrator.jobs.wiring import wire_target_listing
+    from migrator.jobs.wiring import identity, wire_target_listing
     from migrator.mapping import add_rows, parse_rule, read_mapping, replace_file
     from migrator.pipeline.map import MapSettings, open_rows, propose
 
@@ -64,6 +64,7 @@ async def run_map(
     settings = MapSettings(rules, known, lambda rows: add_rows(written, rows), dry_run=dry_run)
     try:
         with held_archive(place_of(configuration), "map") as (_, catalog):
+            catalog.settings.require_no_other_source(identity(configuration.settings.source))
             with failure_recorded("map", catalog):
                 output.note(f"target: {await target.tracker.check()}")
             with output.progress("map", waits=target.waits) as progress:

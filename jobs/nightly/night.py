@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from migrator.config import Configuration
-from migrator.errors import ItemFailedError, MigratorError, TrackerUnreachableError
+from migrator.errors import ConfigError, ItemFailedError, MigratorError, TrackerUnreachableError
 from migrator.jobs.commands.backup import run_backup
 from migrator.jobs.commands.prune import configured_retention, run_prune
 from migrator.jobs.commands.report import write_report
@@ -23,6 +23,7 @@ from migrator.jobs.nightly.severity import CODE_OF, status_of, worst
 from migrator.jobs.output import Output
 from migrator.jobs.place import place_of
 from migrator.jobs.runtime import read_archive
+from migrator.jobs.wiring import identity
 from migrator.model import RunStatus
 from migrator.pipeline.condition import known_problems
 from migrator.pipeline.prune import Retention
@@ -79,9 +80,7 @@ class Night:
     def _goes_on(self, configuration: Configuration) -> bool:
         if self.stop.is_set() or self.interrupted:
             return False
-        return not any(error.code in HOPELESS_CODES for error in self.errors.values()) and is_archive(
-            configuration.archive
-        )
+        return not any(error.code in HOPELESS_CODES for error in self.errors.values()) and _is_archive_of(configuration)
 
     def _may_verify(self, configuration: Configuration) -> bool:
         """Also after a backup that failed: what is in the archive can rot while the tracker is away."""
@@ -154,3 +153,17 @@ class Night:
             seconds=time.monotonic() - self.began,
             **steps,
         )
+
+
+def _is_archive_of(configuration: Configuration) -> bool:
+    """Whether there is an archive, and not that of another tracker, in which a night must not leave a trace."""
+    if not is_archive(configuration.archive):
+        return False
+    try:
+        with read_archive(configuration.archive) as catalog:
+            catalog.settings.require_no_other_source(identity(configuration.settings.source))
+    except ConfigError:
+        return False
+    except MigratorError:
+        return True  # each step says what is wrong with it
+    return True

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from migrator.config import Configuration, is_address, known_secrets, read_configuration, read_notify
-from migrator.errors import ConfigError
+from migrator.errors import ArchiveDamagedError, ConfigError
 from migrator.filenames import readable
 from migrator.jobs.nightly.checks import check_nights
 from migrator.jobs.nightly.findings import findings_of
@@ -40,8 +40,9 @@ class NightEnd:
 
 
 async def run_nights(paths: list[Path], parallel: int, output: Output, stop: asyncio.Event) -> NightlySummary:
-    """All of them, in the given order, at most `parallel` at a time."""
+    """All of them, in the given order, at most `parallel` at a time. `ConfigError` if two have the same report."""
     began = time.monotonic()
+    _require_own_reports(paths)
     ends = await _Nights(paths, parallel, output, stop).run()
     return summary_of(ends, time.monotonic() - began)
 
@@ -105,7 +106,7 @@ class _Nights:
         notify = configuration.settings.notify
         notifier = Notifier(notify, configuration.folder, night.output)
         await unless_stopped(notifier.ping("/start"), self.stop)
-        await asyncio.to_thread(_warn_of_surprises, configuration, night.output)
+        await asyncio.to_thread(_warn_of_surprises, configuration, night)
         await night.run(configuration)
         recalled = recall(configuration.archive)
         memory = replace(recalled.memory, success=time.time()) if night.code == 0 else recalled.memory
@@ -162,14 +163,34 @@ def summary_of(ends: list[NightEnd], seconds: float) -> NightlySummary:
     return NightlySummary(status=status_of(code), error=error, seconds=seconds, results=results)
 
 
-def _warn_of_surprises(configuration: Configuration, output: Output) -> None:
+def _require_own_reports(paths: list[Path]) -> None:
+    """`ConfigError` if two configurations have the same report, which the later night would write over."""
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        with suppress(ConfigError):  # that night says so
+            configuration = read_configuration(path)
+            if configuration.settings.nightly.report is not None:
+                report = configuration.resolve(configuration.settings.nightly.report).resolve()
+                if (other := seen.setdefault(report, path)) != path:
+                    break
+    else:
+        return
+    raise ConfigError(f"nightly.report: {readable(other)} and {readable(path)} have the same one, {readable(report)}")
+
+
+def _warn_of_surprises(configuration: Configuration, night: Night) -> None:
     """Say what would otherwise be noticed when it is too late: an archive that isn't there, a message that can't be
-    sent.
+    sent. A new archive is a failure of this night, status 5, where the report of an earlier night shows that there was
+    one.
     """
-    archive = configuration.archive
+    archive, report = configuration.archive, configuration.settings.nightly.report
     if not is_address(configuration.settings.archive) and not is_archive(archive):
         begins = f"found no archive at {readable(archive)}, so a new one begins"
-        output.warn(f"{begins}; if there should be one, is its disk mounted?")
+        if report is not None and configuration.resolve(report).exists():
+            mounted = f"is its disk mounted? An earlier night has left {readable(configuration.resolve(report))}"
+            night.failed("archive", ArchiveDamagedError(f"{begins}; {mounted}"))
+        else:
+            night.output.warn(f"{begins}; if there should be one, is its disk mounted?")
     for check in check_nights(configuration):
         if not check.ok and check.check.startswith("notify."):
-            output.warn(f"failures can't be reported: {check.detail}")
+            night.output.warn(f"failures can't be reported: {check.detail}")

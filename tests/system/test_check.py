@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -227,3 +228,27 @@ async def test_the_folders_of_report_and_metrics_must_be_there(tmp_path):
     assert found["nightly.report"] == (True, f"{tmp_path / 'report.html'} can be written")
     assert found["nightly.metrics"] == (False, f"the folder {tmp_path / 'missing'} does not exist")
     assert mended.code == without.code
+
+
+@pytest.mark.parametrize(
+    ("found", "words"), [("files", "it has mine.txt"), ("file", "is a file"), ("locked", "written")]
+)
+async def test_an_archive_that_a_backup_refuses_fails_the_check(tmp_path, monkeypatch, found, words):
+    root, real = tmp_path / "archive", os.access
+    async with TargetprocessSandbox(WORLD) as source:
+        config = configure(tmp_path, source, **NO_IMAGES)
+        assert (await run("check", config)).code == 0
+        if found == "file":
+            root.touch()
+        elif found == "files":
+            root.mkdir()
+            (root / "mine.txt").touch()
+        else:
+            assert (await run("-q", "backup", config)).code == 0
+            assert (await run("check", config)).code == 0
+            monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != root / "blobs" and real(path, mode))
+        told = await run("--json", "check", config)
+    assert told.code == 3
+    assert marks(told.document, "source")["archive"] == (False, False)
+    [detail] = [one["detail"] for one in told.document["source"]["checks"] if one["check"] == "archive"]
+    assert words in detail

@@ -513,12 +513,24 @@ async def test_a_name_that_the_terminal_can_not_show_or_would_obey_ends_no_run(t
             assert ".txt" in people.out
 
 
-async def test_an_archive_of_another_source_is_refused_with_status_2(tmp_path, source):
-    config = config_of(tmp_path, source)
+async def test_an_archive_of_another_source_is_refused_with_status_2(tmp_path, source, target):
+    config = config_of(tmp_path, source, target)
     assert (await run("-q", "backup", config)).code == 0
     async with TargetprocessSandbox(WORLD) as other:
         config.write_text(config.read_text().replace(source.url, other.url))
-        assert_failed(await run("-q", "--json", "backup", config), 2, source.url, other.url)
+        for command in "backup", "load", "map", "restore":
+            assert_failed(await run("-q", "--json", command, config), 2, source.url, other.url)
+    assert len(list(target.state.attachments())) == 0
+
+
+async def test_an_entity_that_the_archive_lacks_is_no_entity_to_load(tmp_path, source, target):
+    config = config_of(tmp_path, source, target)
+    assert (await run("-q", "backup", config)).code == 0
+    for which, words in ("Bog:1", "did you mean 'Bug'"), ("Bug:99999999", "no Bug 99999999"), ("99999999", "99999999"):
+        assert_failed(await run("-q", "--json", "load", config, "--entity", which), 2, words)
+    [(kind, id_)] = catalog(tmp_path / "archive", "SELECT kind, entity_id FROM attachments WHERE kind = 'Bug' LIMIT 1")
+    for which in f"{kind}:{id_}", id_:
+        assert (await run("-q", "load", config, "--entity", which)).code == 0
 
 
 async def test_a_second_run_is_status_6_and_names_the_first_while_status_works(tmp_path, source, target):

@@ -96,6 +96,39 @@ async def test_a_night_says_that_an_archive_is_new_and_nobody_can_be_told(tmp_pa
         assert "warning: failures can't be reported: notify.urls[0]" in night.err
 
 
+async def test_an_archive_that_vanished_between_two_nights_is_a_failure(tmp_path, source):
+    config = configure(tmp_path, source, nightly={"report": "out.html"})
+    assert (await run("-q", "nightly", config)).code == 0
+    (tmp_path / "archive").rename(tmp_path / "away")
+    finished, document = await one_night(config)
+    [night] = document["results"]
+    assert (finished.code, night["error"]["code"]) == (5, 5)
+    assert "is its disk mounted? An earlier night has left " in night["error"]["message"]
+    assert night["backup"]["attachments"]["stored"] == FILES, "what can be saved is saved"
+    assert (await run("-q", "nightly", config)).code == 0
+
+
+async def test_a_night_leaves_no_trace_in_the_archive_of_another_tracker(tmp_path, source, other):
+    config = configure(tmp_path, source, nightly={"verify": "100%", "report": "out.html"})
+    assert (await run("-q", "nightly", config)).code == 0
+    before = rows(tmp_path / "archive", "SELECT * FROM runs"), (tmp_path / "out.html").read_bytes()
+    wrong = configure(tmp_path / "wrong", other, nightly={"verify": "100%", "report": str(tmp_path / "out.html")})
+    wrong.write_text(wrong.read_text().replace('archive = "archive"', f'archive = "{tmp_path}/archive"'))
+    finished = await run("-q", "nightly", wrong)
+    assert (finished.code, source.url in finished.err) == (2, True), finished.err
+    assert before == (rows(tmp_path / "archive", "SELECT * FROM runs"), (tmp_path / "out.html").read_bytes())
+
+
+async def test_two_nights_cannot_have_the_same_report(tmp_path, source, other):
+    one, two = (
+        configure(tmp_path / name, each, nightly={"report": str(tmp_path / "out.html")})
+        for name, each in (("a", source), ("b", other))
+    )
+    refused = await run("-q", "nightly", one, two)
+    assert (refused.code, "nightly.report" in refused.err, str(two) in refused.err) == (2, True, True)
+    assert not (tmp_path / "a" / "archive").exists()
+
+
 async def test_a_quiet_night_says_something_only_if_not_all_was_well(tmp_path, source):
     config = configure(tmp_path, source)
     assert (await run("nightly", config)).code == 0

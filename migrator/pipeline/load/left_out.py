@@ -47,8 +47,13 @@ class Leftovers:
                 hint = f"it has no kind {source.kind!r}; {did_you_mean(source.kind, sorted(kinds), shown=repr)}"
             where = f"{rows.name} line {rows.lines[self.unmatched[0]]}" if rows.name else "the first row"
             raise ConfigError(f"no row of the mapping names anything in the archive ({where}: {hint})")
-        for kind in sorted(self._settings.selection.kinds - kinds):
+        selection = self._settings.selection
+        for kind in sorted({*selection.kinds, *(ref.kind for ref in selection.entities if ref.kind)} - kinds):
             self._require_kind(kind, kinds)
+        known_ids = {ref.id for ref in known}
+        for ref in sorted(selection.entities - known, key=str):
+            if ref.kind or ref.id not in known_ids:
+                raise ConfigError(f"the archive has no {ref}, which --entity names")
 
     def _require_kind(self, kind: str, kinds: set[str]) -> None:
         """A kind without entities is no mistake; one in a different spelling is."""

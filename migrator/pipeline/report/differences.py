@@ -81,7 +81,7 @@ def differences_in_archive(row: Mapping[str, Any], *, accepted: bool, recheck: s
         case Status.SKIPPED:
             yield Difference(Category.INTENDED, "left out", reason=reason or "by a filter")
         case Status.GONE:
-            kept = "the archive has kept it" if row["sha256"] else "the archive never had it"
+            kept = "the archive has kept it" if row["sha256"] else "the archive doesn't hold it"
             yield Difference(Category.INTENDED, f"no longer in the source; {kept}")
     if row["problem"]:
         yield Difference(Category.MISSING, f"{row['problem']} in the archive", failure=True)
