@@ -74,7 +74,7 @@ def read_rows(path: Path, *, may_be_missing: bool = False) -> Rows:
     if may_be_missing and _is_blank(content):
         return Rows({}, {}, path.name)
     if content is None:
-        raise ConfigError(f"the mapping file {path} does not exist")
+        raise ConfigError(f"the mapping file {path} does not exist; `migrator map CONFIG` proposes one")
     return _rows(content, path.name)
 
 

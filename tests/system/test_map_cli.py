@@ -215,6 +215,8 @@ async def test_a_row_added_is_loaded_and_a_changed_one_is_told_and_moved(tmp_pat
 
     new = target.state.create_entity("bug", "better", "").id
     path.write_text(whole.replace(line, f"{','.join(line.split(',')[:2])},Bug,{new}"))
+    early = await run("--json", "load", config, "--move-changed", "--dry-run")
+    assert (early.document["dry_run"]["would_upload"], early.document["moved"]["planned"]) == (count, count)
     told = await run("load", config)
     assert told.code == 0
     assert f"{count} files are at entities that the mapping no longer names" in told.out

@@ -21,6 +21,7 @@ from migrator.errors import (
 from migrator.layers.dry_run import DryRunTarget
 from migrator.layers.retry import RetryingTarget
 from migrator.model import NOBODY, EntityRef
+from migrator.progress import Silent
 from migrator.trackers.memory import MemoryTarget, MemoryTracker
 from tests.support.parts import PATIENCE, files_on, rows, run_backup, run_load, small_tracker, twin_of
 
@@ -196,9 +197,17 @@ async def test_what_stays_in_doubt_is_settled_by_the_next_run(backed_up):
     losing = losing_answers(target, (2, 2), arrives=False)
     first = await run_load(target, root, mapping, target=RetryingTarget(losing, PATIENCE), uploads=1)
     assert (first["status"], first["uploads"]["failed"]) == ("incomplete", 2)
-    second = await run_load(target, root, mapping)
+
+    class Told(Silent):
+        notes: ClassVar[list[str]] = []
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    second = await run_load(target, root, mapping, progress=Told())
     assert (second["status"], second["uploads"]["uploaded"]) == ("complete", 2)
     assert_exactly_once(source, target, mapping)
+    assert [note for note in Told.notes if "before an upload was answered" in note] == Told.notes[:1], "once"
 
 
 async def test_in_doubt_copies_of_one_file_are_told_apart_by_count(tmp_path):

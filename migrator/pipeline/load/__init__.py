@@ -24,7 +24,7 @@ from migrator.pipeline.load.still_there import GONE_IN_A_DRY_RUN, NO_LONGER_THER
 from migrator.pipeline.load.stubs import StubCreator
 from migrator.pipeline.load.upload import Uploader
 from migrator.pipeline.run import Job, RunContext, run_context
-from migrator.pipeline.summary import AlteredUpload, Failure, LoadSummary, UploadCounts
+from migrator.pipeline.summary import AlteredUpload, ChangedRow, Failure, LoadSummary, UploadCounts
 from migrator.pipeline.vanished import NOT_BELIEVED, VanishedUploads
 from migrator.pipeline.workers import run_workers
 from migrator.ports import Target
@@ -171,13 +171,17 @@ class _Load(Job[LoadSummary]):
             rehearsal=self._uploader.dry_run.rows if dry_run else None,
             content=self._content.counts() if self._content else None,
             stubs=self._stubs.summary(dry_run=dry_run) if self._stubs else None,
-            changed=(remapped_uploads(catalog, identity, self._settings.mapping) or None) if self._planned else None,
+            changed=self._changed() if self._planned else None,
             altered=tuple(AlteredUpload(**row) for row in catalog.summaries.altered_uploads(identity, self._run))
             or None,
             bytes=catalog.summaries.uploaded_bytes(identity, self._run),
             failures=tuple(failures),
         )
         return self._leftovers.add_to(summary, planned=planned, selected=selected)
+
+    def _changed(self) -> tuple[ChangedRow, ...] | None:
+        settings, would_arrive = self._settings, self._uploader.dry_run.would_arrive
+        return remapped_uploads(self._catalog, settings.identity, settings.mapping, would_arrive) or None
 
     @override
     async def work(self) -> None:

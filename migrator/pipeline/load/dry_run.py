@@ -45,6 +45,11 @@ class DryRunReport:
         return tuple(row for _, row in self._in_order())
 
     @property
+    def would_arrive(self) -> set[tuple[str, EntityRef]]:
+        """The attachments that would be at a target entity afterwards, each with that."""
+        return {at for at, (_, row) in self._last.items() if row.what != REFUSED}
+
+    @property
     def failures(self) -> list[Failure]:
         """The uploads that would fail."""
         refused = [(upload, row) for upload, row in self._in_order() if row.what == REFUSED]

@@ -15,12 +15,13 @@ from migrator import errors
 from migrator.model import Attachment, Draft, Upload
 from migrator.pipeline.load.arrivals import Recognised, is_passing, recognise
 from migrator.pipeline.load.drafts import Drafts
-from migrator.pipeline.load.evidence import LATE, PROMPT, Evidence
+from migrator.pipeline.load.evidence import LATE, PROMPT, UNANSWERED_SECONDS, Evidence
 from migrator.pipeline.load.outcomes import Outcomes
 from migrator.pipeline.load.settings import LoadSettings
 from migrator.pipeline.load.target_state import TargetState, TargetView, is_in_doubt, similar_files
 from migrator.pipeline.reading import remote_of
 from migrator.pipeline.stop import back_off
+from migrator.progress import Progress
 
 SAME_NAME_AND_SIZE = "a file with this name and size is there, but it can't be read back to tell whether it is this one"
 DIFFERS = "the content of the file at the {side} is not what was sent"
@@ -28,6 +29,10 @@ NOT_SEEN = (
     "not seen at the {side} yet: the next {command} looks for it, and sends it again only if it is not there for sure"
 )
 
+WAITS = (
+    "an earlier {command} ended before an upload was answered: that is looked for up to {seconds:.0f} s before it is "
+    "sent again"
+)
 TOO_SOON = "no longer at the {side}, though it was sent just now; a {command} in ten minutes sends it again"
 
 
@@ -37,8 +42,17 @@ class Finder:
     `side` is what messages call the tracker.
     """
 
-    def __init__(self, view: TargetView, drafts: Drafts, settings: LoadSettings, outcomes: Outcomes, run: int) -> None:
+    def __init__(
+        self,
+        view: TargetView,
+        drafts: Drafts,
+        settings: LoadSettings,
+        outcomes: Outcomes,
+        run: int,
+        progress: Progress,
+    ) -> None:
         self._view, self._drafts, self._settings, self._outcomes, self._run = view, drafts, settings, outcomes, run
+        self._progress, self._waits_told = progress, False
         self.side = settings.side
         self.setting = f"lists of {settings.identity}"
         self.evidence = self._evidence_of("")
@@ -118,6 +132,9 @@ class Finder:
         return None if self._settings.dry_run else await self._wait_for(upload, state)
 
     async def _wait_for(self, upload: Upload, state: TargetState) -> Attachment | None:
+        if not self._waits_told:
+            self._waits_told = True
+            self._progress.note(WAITS.format(command=self._settings.command, seconds=UNANSWERED_SECONDS))
         for wait in self.evidence.last_waits():
             await back_off(wait)
             if remote := await self.new_one(upload, state):

@@ -49,7 +49,7 @@ class Uploader:
         slots = asyncio.Semaphore(self.writes)
         self._drafts = Drafts(target, settings)
         self._view = TargetView(target, archive, self._catalog, self._executor, settings, self._outcomes)
-        self._finder = Finder(self._view, self._drafts, settings, self._outcomes, self._run)
+        self._finder = Finder(self._view, self._drafts, settings, self._outcomes, self._run, progress)
         self._confirmer = Confirmer(target, self._view, self._finder, self._outcomes, slots, progress)
         self._sender = Sender(
             target,
