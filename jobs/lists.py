@@ -218,6 +218,7 @@ def _remedies(problems: Sequence[summaries.Problem]) -> Iterator[str]:
         yield "next: `migrator backup CONFIG` fetches these files again, where the source still has them"
     if not all(in_the_source):
         yield "next: what the source no longer has can only come from a copy of this archive: put its blob in place"
+        yield "      or give it up: `migrator prune ARCHIVE` with rules that no longer keep the snapshots that hold it"
     if "E03" in codes:
         yield "next: unknown files were put there by somebody else: look at them, then remove them"
     if codes & CATALOG_CODES:

@@ -30,7 +30,7 @@ from migrator.store import Archive, BlobBody, now
 Outgoing = tuple[Upload, Draft]
 """An upload that has to be sent, and what is sent."""
 
-DAMAGED = "its blob is damaged or missing; run the backup again"
+DAMAGED = "its blob is damaged or missing"
 MAX_SENDS = 4
 """How often one upload is sent in a run."""
 MAX_BLIND_SENDS = 2
@@ -58,6 +58,8 @@ class Sender:
         self._target, self._archive, self._outcomes, self._dry_run = target, archive, outcomes, dry_run
         self._finder, self._confirmer, self._slots, self._progress = finder, confirmer, slots, progress
         self._run, self._stop = context.run, context.stop
+        # A restore sends what the source has lost, so no backup can fetch it again.
+        self._damaged = DAMAGED if finder.side == "source" else f"{DAMAGED}; run the backup again"
         self._login_pages = 0
 
     async def send_all(self, outgoing: Sequence[Outgoing], state: TargetState) -> None:
@@ -103,7 +105,7 @@ class Sender:
         """
         body = await asyncio.to_thread(self._archive.body, upload.blob)
         if body is None:
-            raise errors.RejectedError(DAMAGED)
+            raise errors.RejectedError(self._damaged)
         if reason := await self._target.refuses(upload.to, draft):
             raise errors.RejectedError(reason)
         if self._dry_run and (word := await refused_word_in(body, self._target.capabilities.refused_words)):
@@ -138,7 +140,7 @@ class Sender:
             remote = await self._target.upload(upload.to, draft, body)
         except errors.OutcomeUnknownError as error:
             if isinstance(body, BlobBody) and body.is_damaged:  # seen before its last bytes: nothing has arrived
-                raise errors.RejectedError(DAMAGED) from error
+                raise errors.RejectedError(self._damaged) from error
             return error
         except errors.LoginPageError as error:
             return errors.OutcomeUnknownError(str(error), finished=True, login=True)
