@@ -407,7 +407,7 @@ def test_an_index_that_does_not_fit_on_the_disk_is_not_taken_for_written(tmp_pat
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # the first write is short, the next is refused
     try:
         with pytest.raises(OSError, match="too large"):
-            print("x" * 20_000, file=file, flush=True)
+            print("x" * 20_000, end="", file=file, flush=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         file.close()
