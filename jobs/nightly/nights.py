@@ -165,17 +165,20 @@ def summary_of(ends: list[NightEnd], seconds: float) -> NightlySummary:
 
 def _require_own_reports(paths: list[Path]) -> None:
     """`ConfigError` if two configurations have the same report, which the later night would write over."""
-    seen: dict[Path, Path] = {}
+    owners: dict[Path, Path] = {}
     for path in paths:
-        with suppress(ConfigError):  # that night says so
-            configuration = read_configuration(path)
-            if configuration.settings.nightly.report is not None:
-                report = configuration.resolve(configuration.settings.nightly.report).resolve()
-                if (other := seen.setdefault(report, path)) != path:
-                    break
-    else:
-        return
-    raise ConfigError(f"nightly.report: {readable(other)} and {readable(path)} have the same one, {readable(report)}")
+        report = _report_of(path)
+        if report is not None and (other := owners.setdefault(report, path)) != path:
+            both = f"{readable(other)} and {readable(path)}"
+            raise ConfigError(f"nightly.report: {both} have the same one, {readable(report)}")
+
+
+def _report_of(path: Path) -> Path | None:
+    with suppress(ConfigError):  # that night says so
+        configuration = read_configuration(path)
+        if (report := configuration.settings.nightly.report) is not None:
+            return configuration.resolve(report).resolve()
+    return None
 
 
 def _warn_of_surprises(configuration: Configuration, night: Night) -> None:
