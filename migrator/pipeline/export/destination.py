@@ -79,6 +79,7 @@ class Destination:
         elif self._inside:
             entries = sorted(self.partial.iterdir(), key=lambda entry: entry.name in {INDEX, "bagit.txt"})
             self._given.write_bytes(b"".join(os.fsencode(entry.name) + b"\0" for entry in entries))
+            sync_filesystem(self.path)
             for entry in entries:
                 entry.rename(self.path / entry.name)
             self.partial.rmdir()
