@@ -29,7 +29,7 @@ FOUND_BY = 3
 
 
 TURNS = 100 if FULL else 12
-FOUND_IN_TURNS = (FOUND_BY_PRUNING := 107, FOUND_BY_RELEASING := 6, FOUND_BY_FORGETTING := 67, FOUND_BY_READING := 253)
+FOUND_IN_TURNS = (FOUND_BY_PRUNING := 175, FOUND_BY_RELEASING := 6, FOUND_BY_FORGETTING := 67, FOUND_BY_READING := 253)
 """A prune that died had removed what the bucket's journal still needed; two loads that died were named to nobody; a
 machine without the private key did not know the journal that it had sent."""
 
