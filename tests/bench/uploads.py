@@ -11,6 +11,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 from tests.bench.measure import Rival, in_turns, table
@@ -61,6 +62,7 @@ def upload(_: str, options: argparse.Namespace, work: Path) -> list[str]:
     def prepare(place: Path) -> None:
         trackers.start(place)
         subprocess.run(["cp", "-a", first / "archive", place], check=True)
+        _name_source_of(first / "migration.toml", place / "migration.toml")
         _write_curl(place)
 
     def check(place: Path) -> None:
@@ -80,6 +82,12 @@ def upload(_: str, options: argparse.Namespace, work: Path) -> list[str]:
         f" medians of {options.pairs} rounds. A load also looks at each entity before and after."
     )
     return [what, "", *table(costs, count, size)]
+
+
+def _name_source_of(first: Path, config: Path) -> None:
+    """The archive is of the first source, whose port was another one; a load refuses the archive of another source."""
+    urls = [tomllib.loads(path.read_text())["source"]["url"] for path in (config, first)]
+    config.write_text(config.read_text().replace(*urls))
 
 
 def _write_curl(place: Path) -> None:
