@@ -103,7 +103,8 @@ class TurnInjector(StoreInjector):
         """As the real one does it, but for the thread."""
 
         def send() -> None:
-            if not mirror._sending.locked():  # a thread would wait for the copy that the run itself makes just now
+            # A thread would wait for the copy that the run itself makes just now, and for its writing of the lock.
+            if not (mirror._sending.locked() or lease._writing.locked()):
                 lease.guard()
                 mirror.send_journal()
 
