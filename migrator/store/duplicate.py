@@ -7,9 +7,9 @@ journal anew.
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from migrator.errors import ArchiveDamagedError, ConfigError
 from migrator.store import disk
@@ -34,25 +34,31 @@ def damaged_in_copy(target: Archive, catalog: Catalog) -> set[str] | None:
 
     `ConfigError` unless what is there is an earlier state of the other archive: each of its runs that may have changed
     something is one of the other's. `ArchiveDamagedError` if nobody can tell, because there is a journal, and no
-    catalog that can be read. A copy that was killed has never a journal alone.
+    catalog that can be read. A copy that was killed never has a journal alone.
     """
-    path, name = target.root / CATALOG, target.address.url if target.address else target.root
-    try:
-        if not path.exists():
-            raise sqlite3.DatabaseError
-        with closing(opened_to_read(path)) as db:
-            runs = db.execute(_RUNS).fetchall()
-            damaged = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM blobs WHERE problem IS NOT NULL")}
-    except sqlite3.Error:
+    name = target.address.url if target.address else target.root
+    held = _runs_and_damage(target.root / CATALOG)
+    if held is None:
         if manifest.latest_run(manifest.path_in(target.root)):
             lost = f"its {CATALOG} is missing or damaged, so it can't be told whether it is a copy of this archive"
-            raise ArchiveDamagedError(f"{name}: {lost}; `migrator rebuild {name}` makes a new one") from None
+            raise ArchiveDamagedError(f"{name}: {lost}; `migrator rebuild {name}` makes a new one")
         return None
+    runs, damaged = held
     known = set(catalog.db.execute(_RUNS).fetchall())
     begun = {run[:3] for run in known}
     if not all(run in known or (not run[3] and run[:3] in begun) for run in runs):
         raise ConfigError(f"{name} is not an earlier copy of this archive: it has runs that this one doesn't")
     return damaged
+
+
+def _runs_and_damage(path: Path) -> tuple[list[Any], set[str]] | None:
+    """What a catalog says; None if there is none, or if it can't be read."""
+    if not path.exists():
+        return None
+    with suppress(sqlite3.Error), closing(opened_to_read(path)) as db:
+        runs = db.execute(_RUNS).fetchall()
+        return runs, {sha256 for (sha256,) in db.execute("SELECT sha256 FROM blobs WHERE problem IS NOT NULL")}
+    return None
 
 
 def take_catalog(root: Path, source: Path) -> None:
