@@ -50,9 +50,8 @@ class Leftovers:
         selection = self._settings.selection
         for kind in sorted({*selection.kinds, *(ref.kind for ref in selection.entities if ref.kind)} - kinds):
             self._require_kind(kind, kinds)
-        known_ids = {ref.id for ref in known}
         for ref in sorted(selection.entities - known, key=str):
-            if ref.kind or ref.id not in known_ids:
+            if ref.kind or all(ref.id != other.id for other in known):
                 raise ConfigError(f"the archive has no {ref}, which --entity names")
 
     def _require_kind(self, kind: str, kinds: set[str]) -> None:
